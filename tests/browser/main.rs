@@ -1,0 +1,1 @@
+//! Playback in a real browser.
