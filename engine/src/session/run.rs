@@ -22,7 +22,8 @@ use super::log::Log;
 use super::shelf::{Made, MadeMedia, Shape, Shelf};
 use super::state::{Exit, Kind};
 use super::{Cause, Code, Fault, Heals, Id};
-use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command, masked};
+use crate::address::Mask;
+use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command};
 use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
 use crate::process::{self, Child, Launcher, Order, Pipe, Process, SpawnError};
 
@@ -56,8 +57,8 @@ pub(super) struct Launch {
     pub tracks: Vec<(Rendition, Arc<Track>)>,
     /// Whether the first segment's times don't follow those of the segment before.
     pub discontinuity: bool,
-    /// Pieces of the address that nobody may read.
-    pub secrets: Vec<String>,
+    /// Hides what nobody may read of the address.
+    pub mask: Mask,
 }
 
 /// What a run may be made to wait by.
@@ -130,7 +131,7 @@ pub(super) async fn drive(
 ) {
     let run = launch.run;
     let command = command(&launch.job);
-    let argv = masked(&command.args, &launch.secrets);
+    let argv = command.args.iter().map(|arg| launch.mask.apply(arg).into_owned()).collect();
     let order = Order {
         program: launch.program.clone(),
         args: command.args,
@@ -397,8 +398,8 @@ impl Running {
         for line in &lines {
             self.evidence.observe(line);
         }
-        let secrets = &self.launch.secrets;
-        let lines = lines.into_iter().map(|line| (line.level, hide(line.text, secrets)));
+        let mask = &self.launch.mask;
+        let lines = lines.into_iter().map(|line| (line.level, mask.apply(&line.text).into_owned()));
         self.log.extend(self.launch.run, lines);
     }
 
@@ -581,7 +582,7 @@ impl Running {
             self.samples.clear();
         }
         if let Some(usage) = self.process.usage() {
-            self.vitals.rss = Some(usage.rss);
+            self.vitals.rss = Some(usage.memory.as_u64());
             let before = self.cpu_before.replace((now, usage.cpu));
             self.vitals.cpu = before.filter(|(since, _)| *since < now).map(|(since, cpu)| {
                 usage.cpu.saturating_sub(cpu).as_secs_f64() / now.duration_since(since).as_secs_f64() * 100.0
@@ -689,16 +690,7 @@ fn shape(rendition: Rendition, track: &Track, samples: usize, length: Time) -> S
     Shape { rendition, codec: track.codec(), resolution, frame_rate, channels, bandwidth: 0 }
 }
 
-fn hide(mut text: String, secrets: &[String]) -> String {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        if text.contains(secret.as_str()) {
-            text = text.replace(secret.as_str(), "***");
-        }
-    }
-    text
-}
-
-fn misfit_fault(misfit: &Misfit) -> Fault {
+pub(super) fn misfit_fault(misfit: &Misfit) -> Fault {
     match misfit {
         Misfit::Protected => Fault::new(Code::Protected, Cause::Source, "the media is encrypted; it can't be played without its keys").heals(Heals::Never),
         Misfit::Sample(_) => Fault::new(Code::Transcode, Cause::Source, misfit.to_string()),
