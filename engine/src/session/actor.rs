@@ -16,7 +16,7 @@ use super::log::Log;
 use super::registry::{Happening, World};
 use super::run::{self, Launch, Pace, Report, Vitals, What, Wish};
 use super::shelf::Shelf;
-use super::state::{Action, Admission, Cause, Change, Event, Exit, Force, Kind, Life, State};
+use super::state::{Action, Admission, Cause, Change, Event, Exit, Kind, Life, State};
 use super::viewers::Viewers;
 use super::{Code, Fault, Hold, Id};
 use crate::address::Address;

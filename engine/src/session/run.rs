@@ -310,7 +310,8 @@ impl Running {
     }
 
     fn obey(&mut self) {
-        match *self.wish.borrow_and_update() {
+        let wish = *self.wish.borrow_and_update();
+        match wish {
             Wish::Read | Wish::Pause => {}
             Wish::Terminate | Wish::TerminateAgain => {
                 self.process.terminate();
@@ -627,7 +628,8 @@ impl Running {
     }
 
     fn ending(&self) -> Fault {
-        if let Some((failure, line)) = self.evidence.fault() {
+        let evidence = if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
+        if let Some((failure, line)) = evidence {
             return failure_fault(failure, line, self.published > 0);
         }
         let exit = self.exit.map_or_else(|| "an unknown end".to_owned(), |exit| exit.to_string());
@@ -716,11 +718,27 @@ fn spawn_fault(error: &SpawnError) -> Fault {
 /// was any.
 pub(super) fn failure_fault(failure: Failure, line: &str, played: bool) -> Fault {
     let (code, cause, heals) = match failure {
-        Failure::Refused => (Code::Refused, Cause::Source, Heals::Rarely),
+        Failure::Auth => (Code::Refused, Cause::Source, Heals::Rarely),
         Failure::NotFound => (Code::NotFound, Cause::Source, Heals::Rarely),
-        Failure::NotMedia if !played => (Code::NotMedia, Cause::Source, Heals::Never),
-        Failure::Protected => (Code::Protected, Cause::Source, Heals::Never),
-        _ => (Code::Unreachable, Cause::Source, Heals::Soon),
+        Failure::HostileInput => (Code::ForbiddenAddress, Cause::Source, Heals::Never),
+        Failure::Drm => (Code::Protected, Cause::Source, Heals::Never),
+        Failure::NotMedia | Failure::Truncated if !played => (Code::NotMedia, Cause::Source, Heals::Never),
+        Failure::Truncated => (Code::Truncated, Cause::Source, Heals::Soon),
+        Failure::NoStream | Failure::Undecodable if !played => (Code::Unsupported, Cause::Source, Heals::Never),
+        Failure::Encoder | Failure::BadArguments => (Code::Transcode, Cause::Internal, Heals::Never),
+        Failure::MissingFile | Failure::IsDirectory => (Code::NotFound, Cause::Source, Heals::Never),
+        Failure::RateLimited
+        | Failure::Refusal
+        | Failure::ServerError
+        | Failure::Dns
+        | Failure::Refused
+        | Failure::Timeout
+        | Failure::Dropped
+        | Failure::Tls
+        | Failure::NoStream
+        | Failure::Undecodable
+        | Failure::NotMedia
+        | Failure::Io => (Code::Unreachable, Cause::Source, Heals::Soon),
     };
     Fault::new(code, cause, format!("ffmpeg says: {line}")).heals(heals)
 }
