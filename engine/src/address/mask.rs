@@ -2,6 +2,7 @@
 //! panels write them (`/live/USER/PASS/ID`).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use percent_encoding::percent_decode_str;
@@ -25,6 +26,13 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
 pub struct Mask {
     /// Longest first, so that no part of a longer piece survives.
     pieces: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It holds what it hides.
+        f.debug_struct("Mask").field("pieces", &self.pieces.len()).finish()
+    }
 }
 
 impl Mask {

@@ -16,7 +16,7 @@ use super::log::Log;
 use super::registry::{Happening, World};
 use super::run::{self, Launch, Pace, Report, Vitals, What, Wish};
 use super::shelf::Shelf;
-use super::state::{Action, Admission, Cause, Change, Event, Exit, Force, Kind, Life, State};
+use super::state::{Action, Admission, Cause, Change, Event, Exit, Kind, Life, State};
 use super::viewers::Viewers;
 use super::{Code, Fault, Hold, Id};
 use crate::address::Address;
@@ -305,7 +305,7 @@ impl Actor {
     fn plan(&self, run: u32, input: &Opened) -> Launch {
         let (known, decision) = (&input.known, &input.decision);
         let next = self.shelf.next();
-        let segment = Time::from_millis(i64::try_from(self.world.segment.as_millis()).unwrap_or(i64::MAX / 1000));
+        let segment = Time::from(self.world.segment);
         let window = input.kind == Kind::Window;
         let from = if window { Time::ZERO } else { self.shelf.end() };
         let expected = if window { None } else { expected(known) };
@@ -360,7 +360,7 @@ impl Actor {
             stall: self.world.sessions.stall_timeout,
             tracks: input.tracks.clone(),
             discontinuity: window && next > 0,
-            secrets: self.request.address.secrets(),
+            mask: self.request.address.mask(),
         }
     }
 

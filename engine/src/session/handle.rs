@@ -187,6 +187,12 @@ impl Handle {
         self.0.viewers.leave(viewer);
     }
 
+    /// The refusal that viewers get while an operator holds it.
+    pub fn held(&self) -> Option<Fault> {
+        let snapshot = self.snapshot();
+        snapshot.hold.as_ref().map(|hold| super::actor::held(Some(hold), self.0.id))
+    }
+
     /// Whether nobody but `viewer` watches.
     pub fn is_alone(&self, viewer: &Viewer) -> bool {
         self.viewers().iter().all(|seen| seen.viewer == *viewer)

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::run::failure_fault;
 use super::{Cause, Code, Fault, Heals};
-use crate::address::{Address, AddressError, Rules};
-use crate::config::Source;
+use crate::address::{Address, AddressError, Meaning, Rules};
+use crate::config::{Config, Source, UserAgent};
 use crate::fetch::{FetchError, Fetcher};
 use crate::ffmpeg::{self, Container, Evidence, Input, Lines, Probe, ProbeError, Sniff, Transport};
 use crate::process::{CaptureError, Launcher, Order, Pipe, SpawnError, capture};
@@ -29,7 +29,7 @@ pub struct Inputs {
     fetcher: Fetcher,
     launcher: Launcher,
     ffprobe: PathBuf,
-    user_agent: Option<String>,
+    user_agent: UserAgent,
     tls_verify: bool,
     limit: Duration,
     known: Mutex<HashMap<String, Arc<Known>>>,
@@ -48,23 +48,16 @@ pub(super) struct Known {
 }
 
 impl Inputs {
-    /// `limit` is for each look: first bytes and probe together.
-    pub fn new(
-        rules: Arc<Rules>,
-        fetcher: Fetcher,
-        launcher: Launcher,
-        ffprobe: PathBuf,
-        input: &crate::config::Input,
-        limit: Duration,
-    ) -> Self {
+    /// Looks at inputs as the config says.
+    pub fn new(rules: Arc<Rules>, fetcher: Fetcher, launcher: Launcher, config: &Config) -> Self {
         Self {
             rules,
             fetcher,
             launcher,
-            ffprobe,
-            user_agent: input.user_agent.clone(),
-            tls_verify: input.tls_verify,
-            limit,
+            ffprobe: config.ffmpeg.ffprobe_path.clone(),
+            user_agent: config.input.user_agent.clone(),
+            tls_verify: config.input.tls_verify,
+            limit: config.sessions.probe_timeout,
             known: Mutex::default(),
         }
     }
@@ -99,12 +92,12 @@ impl Inputs {
         let first = self.fetcher.first_bytes(address, source, self.limit).await.map_err(|error| fetch_fault(&error))?;
         let sniffed = ffmpeg::sniff(&first.bytes);
         let container = container(sniffed)?;
-        let user_agent = source.and_then(|source| source.user_agent.clone()).or_else(|| self.user_agent.clone());
+        let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
         let input = Input {
-            address: address.as_ffmpeg().to_owned(),
+            address: address.path().map_or_else(|| address.as_ffmpeg().to_owned(), |path| path.to_string_lossy().into_owned()),
             transport: if address.is_file() { Transport::File } else { Transport::Http { ranges: first.ranges } },
             container: Some(container),
-            user_agent,
+            user_agent: user_agent.text().map(str::to_owned),
             headers: source.map(|source| source.headers.clone()).unwrap_or_default(),
             tls_verify: self.tls_verify,
         };
@@ -182,11 +175,11 @@ fn container(sniffed: Sniff) -> Result<Container, Fault> {
 
 /// What the address rules refuse, in the session's terms.
 pub(super) fn address_fault(error: &AddressError) -> Fault {
-    let (code, cause, heals) = match error {
-        error if error.is_forbidden() => (Code::ForbiddenAddress, Cause::Config, Heals::Never),
-        error if error.is_unreachable() => (Code::Unreachable, Cause::Source, Heals::Soon),
-        error if error.is_missing() => (Code::NotFound, Cause::Source, Heals::Never),
-        _ => (Code::BadRequest, Cause::Viewer, Heals::Never),
+    let (code, cause, heals) = match error.meaning() {
+        Meaning::Forbidden => (Code::ForbiddenAddress, Cause::Config, Heals::Never),
+        Meaning::Unreachable => (Code::Unreachable, Cause::Source, Heals::Soon),
+        Meaning::NotFound => (Code::NotFound, Cause::Source, Heals::Never),
+        Meaning::Bad => (Code::BadRequest, Cause::Viewer, Heals::Never),
     };
     Fault::new(code, cause, error.to_string()).heals(heals)
 }
@@ -195,8 +188,8 @@ fn fetch_fault(error: &FetchError) -> Fault {
     let source = |code, heals| Fault::new(code, Cause::Source, error.to_string()).heals(heals);
     match error {
         FetchError::Forbidden(error) => address_fault(error),
-        FetchError::Refused(_) => source(Code::Refused, Heals::Rarely),
-        FetchError::NotFound(_) => source(Code::NotFound, Heals::Rarely),
+        FetchError::Refused { .. } => source(Code::Refused, Heals::Rarely),
+        FetchError::NotFound { .. } => source(Code::NotFound, Heals::Rarely),
         FetchError::Empty => source(Code::NotMedia, Heals::Never),
         _ => source(Code::Unreachable, Heals::Soon),
     }

@@ -22,7 +22,8 @@ use super::log::Log;
 use super::shelf::{Made, MadeMedia, Shape, Shelf};
 use super::state::{Exit, Kind};
 use super::{Cause, Code, Fault, Heals, Id};
-use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command, masked};
+use crate::address::Mask;
+use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command};
 use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
 use crate::process::{self, Child, Launcher, Order, Pipe, Process, SpawnError};
 
@@ -56,8 +57,8 @@ pub(super) struct Launch {
     pub tracks: Vec<(Rendition, Arc<Track>)>,
     /// Whether the first segment's times don't follow those of the segment before.
     pub discontinuity: bool,
-    /// Pieces of the address that nobody may read.
-    pub secrets: Vec<String>,
+    /// Hides what nobody may read of the address.
+    pub mask: Mask,
 }
 
 /// What a run may be made to wait by.
@@ -130,7 +131,7 @@ pub(super) async fn drive(
 ) {
     let run = launch.run;
     let command = command(&launch.job);
-    let argv = masked(&command.args, &launch.secrets);
+    let argv = command.args.iter().map(|arg| launch.mask.apply(arg).into_owned()).collect();
     let order = Order {
         program: launch.program.clone(),
         args: command.args,
@@ -309,7 +310,8 @@ impl Running {
     }
 
     fn obey(&mut self) {
-        match *self.wish.borrow_and_update() {
+        let wish = *self.wish.borrow_and_update();
+        match wish {
             Wish::Read | Wish::Pause => {}
             Wish::Terminate | Wish::TerminateAgain => {
                 self.process.terminate();
@@ -397,8 +399,8 @@ impl Running {
         for line in &lines {
             self.evidence.observe(line);
         }
-        let secrets = &self.launch.secrets;
-        let lines = lines.into_iter().map(|line| (line.level, hide(line.text, secrets)));
+        let mask = &self.launch.mask;
+        let lines = lines.into_iter().map(|line| (line.level, mask.apply(&line.text).into_owned()));
         self.log.extend(self.launch.run, lines);
     }
 
@@ -581,7 +583,7 @@ impl Running {
             self.samples.clear();
         }
         if let Some(usage) = self.process.usage() {
-            self.vitals.rss = Some(usage.rss);
+            self.vitals.rss = Some(usage.memory.as_u64());
             let before = self.cpu_before.replace((now, usage.cpu));
             self.vitals.cpu = before.filter(|(since, _)| *since < now).map(|(since, cpu)| {
                 usage.cpu.saturating_sub(cpu).as_secs_f64() / now.duration_since(since).as_secs_f64() * 100.0
@@ -626,7 +628,8 @@ impl Running {
     }
 
     fn ending(&self) -> Fault {
-        if let Some((failure, line)) = self.evidence.fault() {
+        let evidence = if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
+        if let Some((failure, line)) = evidence {
             return failure_fault(failure, line, self.published > 0);
         }
         let exit = self.exit.map_or_else(|| "an unknown end".to_owned(), |exit| exit.to_string());
@@ -689,16 +692,7 @@ fn shape(rendition: Rendition, track: &Track, samples: usize, length: Time) -> S
     Shape { rendition, codec: track.codec(), resolution, frame_rate, channels, bandwidth: 0 }
 }
 
-fn hide(mut text: String, secrets: &[String]) -> String {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        if text.contains(secret.as_str()) {
-            text = text.replace(secret.as_str(), "***");
-        }
-    }
-    text
-}
-
-fn misfit_fault(misfit: &Misfit) -> Fault {
+pub(super) fn misfit_fault(misfit: &Misfit) -> Fault {
     match misfit {
         Misfit::Protected => Fault::new(Code::Protected, Cause::Source, "the media is encrypted; it can't be played without its keys").heals(Heals::Never),
         Misfit::Sample(_) => Fault::new(Code::Transcode, Cause::Source, misfit.to_string()),
@@ -724,11 +718,27 @@ fn spawn_fault(error: &SpawnError) -> Fault {
 /// was any.
 pub(super) fn failure_fault(failure: Failure, line: &str, played: bool) -> Fault {
     let (code, cause, heals) = match failure {
-        Failure::Refused => (Code::Refused, Cause::Source, Heals::Rarely),
+        Failure::Auth => (Code::Refused, Cause::Source, Heals::Rarely),
         Failure::NotFound => (Code::NotFound, Cause::Source, Heals::Rarely),
-        Failure::NotMedia if !played => (Code::NotMedia, Cause::Source, Heals::Never),
-        Failure::Protected => (Code::Protected, Cause::Source, Heals::Never),
-        _ => (Code::Unreachable, Cause::Source, Heals::Soon),
+        Failure::HostileInput => (Code::ForbiddenAddress, Cause::Source, Heals::Never),
+        Failure::Drm => (Code::Protected, Cause::Source, Heals::Never),
+        Failure::NotMedia | Failure::Truncated if !played => (Code::NotMedia, Cause::Source, Heals::Never),
+        Failure::Truncated => (Code::Truncated, Cause::Source, Heals::Soon),
+        Failure::NoStream | Failure::Undecodable if !played => (Code::Unsupported, Cause::Source, Heals::Never),
+        Failure::Encoder | Failure::BadArguments => (Code::Transcode, Cause::Internal, Heals::Never),
+        Failure::MissingFile | Failure::IsDirectory => (Code::NotFound, Cause::Source, Heals::Never),
+        Failure::RateLimited
+        | Failure::Refusal
+        | Failure::ServerError
+        | Failure::Dns
+        | Failure::Refused
+        | Failure::Timeout
+        | Failure::Dropped
+        | Failure::Tls
+        | Failure::NoStream
+        | Failure::Undecodable
+        | Failure::NotMedia
+        | Failure::Io => (Code::Unreachable, Cause::Source, Heals::Soon),
     };
     Fault::new(code, cause, format!("ffmpeg says: {line}")).heals(heals)
 }

@@ -471,12 +471,11 @@ impl Drop for Slot {
 impl Shelf {
     /// An empty shelf. `dvr` is how much of a window is listed, `segment` how long segments are meant to be.
     pub(super) fn new(id: Uuid, store: Arc<Store>, dvr: Duration, segment: Duration) -> Arc<Self> {
-        let time = |duration: Duration| Time::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 1000));
         Arc::new(Self {
             id,
             store,
-            dvr: time(dvr),
-            segment: time(segment),
+            dvr: Time::from(dvr),
+            segment: Time::from(segment),
             inner: Mutex::default(),
             index: watch::Sender::new(Arc::new(Index::empty(Kind::Event))),
             trouble: watch::Sender::new(None),
