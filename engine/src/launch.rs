@@ -114,8 +114,7 @@ impl Orders {
 }
 
 fn become_program(socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let orders =
-        Orders::parse(std::env::args_os().skip(2)).ok_or(Failure(Step::Orders, Errno::INVAL))?;
+    let orders = Orders::parse(std::env::args_os().skip(2)).ok_or(Failure(Step::Orders, Errno::INVAL))?;
     let outputs = receive(orders.outputs)?;
 
     rustix::process::setsid().map_err(at(Step::Session))?;
@@ -146,13 +145,9 @@ fn receive(expected: usize) -> Result<Vec<OwnedFd>, Failure> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_OUTPUTS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut count = [0_u8];
-    let message = net::recvmsg(
-        io::stdin(),
-        &mut [io::IoSliceMut::new(&mut count)],
-        &mut control,
-        RecvFlags::empty(),
-    )
-    .map_err(at(Step::Orders))?;
+    let message =
+        net::recvmsg(io::stdin(), &mut [io::IoSliceMut::new(&mut count)], &mut control, RecvFlags::empty())
+            .map_err(at(Step::Orders))?;
 
     let mut outputs = Vec::with_capacity(expected);
     for part in control.drain() {

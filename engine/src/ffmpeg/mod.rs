@@ -15,6 +15,7 @@ pub mod input;
 pub mod log;
 pub mod probe;
 pub mod progress;
+mod rate;
 pub mod sniff;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use input::{Container, Input, Transport};
 pub use log::{Level, Line, Lines};
 pub use probe::{Probe, ProbeError};
 pub use progress::{Parser, Progress};
+pub use rate::frame_rate;
 pub use sniff::{Sniff, sniff};
 
 /// How much later than the film's own time ffmpeg's output lies.

@@ -162,7 +162,8 @@ fn usage_of(stat: &str) -> Option<Usage> {
     let hertz = rustix::param::clock_ticks_per_second();
     let page = u64::try_from(rustix::param::page_size()).ok()?;
     let ticks = user.checked_add(system)?;
-    let cpu = Duration::from_secs(ticks / hertz) + Duration::from_secs(ticks % hertz) / u32::try_from(hertz).ok()?;
+    let cpu = Duration::from_secs(ticks / hertz)
+        + Duration::from_secs(ticks % hertz) / u32::try_from(hertz).ok()?;
     Some(Usage { cpu, memory: ByteSize(pages.checked_mul(page)?) })
 }
 

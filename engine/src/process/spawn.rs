@@ -200,14 +200,10 @@ fn start(executable: &Path, order: &Order, undertaker: Sender<Task>) -> Result<S
     let pipes = order.outputs.iter().map(|&kind| pipe(kind)).collect::<Result<Vec<_>, _>>();
     let (outputs, writers): (Vec<_>, Vec<_>) = pipes.map_err(io_error("make a pipe"))?.into_iter().unzip();
     let (stderr, stderr_writer) = pipe(Pipe::Small).map_err(io_error("make a pipe"))?;
-    let (socket, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(io::Error::from)
-    .map_err(io_error("make a socket"))?;
+    let (socket, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)
+            .map_err(io_error("make a socket"))?;
     hand_over(&socket, &writers).map_err(io_error("hand over the pipes"))?;
     // The message holds them now. With ours open, the end of the child would not end the pipes.
     drop(writers);
@@ -230,9 +226,7 @@ fn start(executable: &Path, order: &Order, undertaker: Sender<Task>) -> Result<S
     let mut child = command.spawn().map_err(io_error("start the launcher"))?;
     let pid = Pid::from_child(&child);
     match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => {
-            Ok(Started { leader: Leader::new(pid, pidfd, undertaker), outputs, stderr, socket })
-        }
+        Ok(pidfd) => Ok(Started { leader: Leader::new(pid, pidfd, undertaker), outputs, stderr, socket }),
         Err(errno) => {
             child.kill().and_then(|()| child.wait()).map_err(io_error("end a child"))?;
             Err(io_error("watch a child")(errno.into()))

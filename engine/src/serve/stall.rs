@@ -113,9 +113,8 @@ impl Patient {
             Poll::Pending => {
                 self.activity.set_unsent(true);
                 let stall = self.stall;
-                let window = self
-                    .window
-                    .get_or_insert_with(|| Window { taken: 0, end: Box::pin(sleep(stall)) });
+                let window =
+                    self.window.get_or_insert_with(|| Window { taken: 0, end: Box::pin(sleep(stall)) });
                 ready!(window.end.as_mut().poll(context));
                 self.close_window(context, slices)
             }
@@ -163,11 +162,7 @@ impl AsyncRead for Patient {
 }
 
 impl AsyncWrite for Patient {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 

@@ -212,23 +212,18 @@ impl Bound {
     /// Only whoever holds the lock may call this.
     fn new(path: &Path, group: Option<u32>) -> Result<Self, SocketError> {
         clear_name(path)?;
-        let failed = |step| {
-            move |errno: Errno| SocketError::Bind { step, path: path.to_owned(), source: errno.into() }
-        };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(failed("make a socket for"))?;
+            .map_err(cannot("make a socket for", path))?;
         // The name gets its mode from here: there is no moment in which others could connect, and no need
         // to change the umask of the whole process.
-        fchmod(&socket, Mode::from_raw_mode(0o600)).map_err(failed("protect"))?;
-        let address = SocketAddrUnix::new(path).map_err(failed("name"))?;
-        bind(&socket, &address).map_err(failed("bind"))?;
-        let (listener, inode) = prepare(path, group, socket).map_err(|(step, source)| {
+        fchmod(&socket, Mode::from_raw_mode(0o600)).map_err(cannot("protect", path))?;
+        let address = SocketAddrUnix::new(path).map_err(cannot("name", path))?;
+        bind(&socket, &address).map_err(cannot("bind", path))?;
+        prepare(path, group, socket).inspect_err(|_| {
             // We have just made it, and nobody can use it.
             fs::remove_file(path).ok();
-            SocketError::Bind { step, path: path.to_owned(), source }
-        })?;
-        Ok(Self { path: path.to_owned(), listener, inode })
+        })
     }
 
     fn has_its_name(&self) -> bool {
@@ -263,11 +258,10 @@ fn make_directory(socket: &Path, group: Option<u32>) -> Result<(), SocketError> 
 /// Takes away what a dead engine of ours has left under the name, and nothing else.
 fn clear_name(path: &Path) -> Result<(), SocketError> {
     let in_the_way = |what| Err(SocketError::InTheWay { path: path.to_owned(), what });
-    let failed = |source| SocketError::Bind { step: "clear", path: path.to_owned(), source };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(cannot("look at", path)(error)),
     };
     if found.file_type().is_symlink() {
         return in_the_way(Foreign::SymbolicLink);
@@ -278,29 +272,28 @@ fn clear_name(path: &Path) -> Result<(), SocketError> {
     if found.uid() != us() {
         return in_the_way(Foreign::OtherOwner(found.uid()));
     }
-    fs::remove_file(path).map_err(failed)
+    fs::remove_file(path).map_err(cannot("clear", path))
 }
 
 /// What is done between the name and the first connection.
-fn prepare(
-    path: &Path,
-    group: Option<u32>,
-    socket: OwnedFd,
-) -> Result<(UnixListener, (u64, u64)), (&'static str, io::Error)> {
-    let at = |step| move |error: io::Error| (step, error);
-    let inode = fs::symlink_metadata(path).map(|found| identity(&found)).map_err(at("find"))?;
-    listen(&socket, BACKLOG).map_err(|errno| ("listen on", errno.into()))?;
+fn prepare(path: &Path, group: Option<u32>, socket: OwnedFd) -> Result<Bound, SocketError> {
+    let inode = fs::symlink_metadata(path).map(|found| identity(&found)).map_err(cannot("find", path))?;
+    listen(&socket, BACKLOG).map_err(cannot("listen on", path))?;
     if let Some(group) = group {
-        give(path, group, 0o660).map_err(|errno| ("give its group", errno.into()))?;
+        give(path, group, 0o660).map_err(cannot("give to its group", path))?;
     }
-    let listener = UnixListener::from_std(socket.into()).map_err(at("watch"))?;
-    Ok((listener, inode))
+    let listener = UnixListener::from_std(socket.into()).map_err(cannot("watch", path))?;
+    Ok(Bound { path: path.to_owned(), listener, inode })
 }
 
 /// The group first: with the wider mode first, the old group could come in for a moment.
 fn give(path: &Path, group: u32, mode: u32) -> Result<(), Errno> {
     chownat(CWD, path, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
     chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
+}
+
+fn cannot<E: Into<io::Error>>(step: &'static str, path: &Path) -> impl FnOnce(E) -> SocketError {
+    move |error| SocketError::Bind { step, path: path.to_owned(), source: error.into() }
 }
 
 fn identity(found: &fs::Metadata) -> (u64, u64) {

@@ -94,7 +94,12 @@ impl Inputs {
         let container = container(sniffed)?;
         let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
         let input = Input {
-            address: address.path().map_or_else(|| address.as_ffmpeg().to_owned(), |path| path.to_string_lossy().into_owned()),
+            address: match address.path() {
+                Some(path) => path.to_string_lossy().into_owned(),
+                // TLS options are fatal on plain HTTP, so an address that leads to TLS is given as it ends.
+                None if first.final_url.scheme() == "https" && !address.as_ffmpeg().starts_with("https:") => first.final_url.to_string(),
+                None => address.as_ffmpeg().to_owned(),
+            },
             transport: if address.is_file() { Transport::File } else { Transport::Http { ranges: first.ranges } },
             container: Some(container),
             user_agent: user_agent.text().map(str::to_owned),
