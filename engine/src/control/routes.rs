@@ -91,9 +91,9 @@ fn orders(desk: &Arc<Desk>) -> Route {
             };
             answer(stop(&desk, desk.operators.of(peer).await, &id, order).await)
         });
-    let resume = warp::path!("v1" / "sessions" / String / "resume").map(|id| (id, Resumption::Resume));
-    let restart = warp::path!("v1" / "sessions" / String / "restart").map(|id| (id, Resumption::Restart));
-    let resume = resume.or(restart).unify().and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
+    let anew = warp::path!("v1" / "sessions" / String / "restart").map(|id| (id, Resumption::Restart));
+    let again = warp::path!("v1" / "sessions" / String / "resume").map(|id| (id, Resumption::Resume));
+    let again = again.or(anew).unify().and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |(id, how): (String, Resumption), peer, order: Result<ResumeOrder, _>, desk: Arc<Desk>| {
             let order = match order {
                 Ok(order) => order,
@@ -106,7 +106,7 @@ fn orders(desk: &Arc<Desk>) -> Route {
         let known = matches!(what.as_str(), "stop" | "resume" | "restart");
         if known { Ok(refuse_method("POST")) } else { Err(warp::reject::not_found()) }
     });
-    stop.or(resume).unify().or(other).unify().boxed()
+    stop.or(again).unify().or(other).unify().boxed()
 }
 
 /// `GET /v1/sessions/{id}/logs` and `GET /v1/events`: answers without an end of their own.

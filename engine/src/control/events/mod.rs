@@ -202,7 +202,8 @@ impl Reader {
             };
             // Marked as seen before looking: what comes in between wakes it again.
             let news = *self.news.borrow_and_update();
-            match self.shared.ring().after(at) {
+            let taken = self.shared.ring().after(at);
+            match taken {
                 Taken::Line(line) => {
                     self.at = Some(at + 1);
                     return Some(line);
