@@ -2,7 +2,7 @@
 //! `cargo run -p sluice-tui --example fake_engine -- /tmp/fake.sock`, then `sluice --socket /tmp/fake.sock`.
 
 #[path = "../tests/fake/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod fake;
 
 use std::{path::PathBuf, time::Duration};
@@ -12,7 +12,8 @@ use sluice_protocol::{Cause, Hold, Kind, Level, Patch, State};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let socket = std::env::args().nth(1).map_or_else(|| PathBuf::from("/tmp/sluice-fake.sock"), PathBuf::from);
+    let socket =
+        std::env::args().nth(1).map_or_else(|| PathBuf::from("/tmp/sluice-fake.sock"), PathBuf::from);
     let engine = fake::FakeEngine::start(&socket, sessions());
     let mut clock = tokio::time::interval(Duration::from_millis(500));
     let mut round = 0_u64;
@@ -36,7 +37,11 @@ async fn main() {
         let ids: Vec<_> = world.sessions.iter().map(|session| session.id).collect();
         for id in ids {
             let level = if round.is_multiple_of(9) { Level::Warning } else { Level::Info };
-            world.log(id, level, &format!("[hls] segment {round} done, a line of the log that is rather long"));
+            world.log(
+                id,
+                level,
+                &format!("[hls] segment {round} done, a line of the log that is rather long"),
+            );
         }
     }
 }
@@ -57,7 +62,8 @@ fn sessions() -> Vec<sluice_protocol::Session> {
     ];
     let mut sessions: Vec<_> =
         titles.iter().zip(1..).map(|(title, number)| fake::session(number, title)).collect();
-    for (session, age) in sessions.iter_mut().zip([41, 7860, 3482, 3, 5460, 20_400, 32_520, 83_700, 1660, 33]) {
+    for (session, age) in sessions.iter_mut().zip([41, 7860, 3482, 3, 5460, 20_400, 32_520, 83_700, 1660, 33])
+    {
         session.started_at = ago(age);
         session.state_since = ago(age / 2);
     }

@@ -22,6 +22,17 @@ pub(crate) fn age(duration: Duration) -> String {
     }
 }
 
+/// A duration in at most three characters: `41s`, `58m`, `2h`.
+pub(crate) fn brief(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..100 => format!("{seconds}s"),
+        100..6000 => format!("{}m", seconds / 60),
+        6000..345_600 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// Seconds of media as a clock: `0:07`, `41:10`, `2:35:20`.
 pub(crate) fn clock(seconds: f64) -> String {
     let whole = if seconds.is_finite() { seconds.max(0.0) as u64 } else { 0 };

@@ -117,8 +117,9 @@ pub(crate) struct Binding {
 
 /// What `key` means at `place`.
 pub(crate) fn lookup(place: Place, key: KeyEvent) -> Option<Command> {
-    let binding =
-        TABLE.iter().find(|binding| binding.places.contains(&place) && binding.keys.iter().any(|k| k.is(key)))?;
+    let binding = TABLE
+        .iter()
+        .find(|binding| binding.places.contains(&place) && binding.keys.iter().any(|k| k.is(key)))?;
     Some(binding.command)
 }
 
@@ -207,17 +208,30 @@ static TABLE: &[Binding] = &[
         EVERYWHERE,
     ),
     bind(Command::Left, &[Code(KeyCode::Left), Char('h')], "h Left", "scroll left", "", Group::Logs, LOGS),
-    bind(Command::Right, &[Code(KeyCode::Right), Char('l')], "l Right", "scroll right", "", Group::Logs, LOGS),
+    bind(
+        Command::Right,
+        &[Code(KeyCode::Right), Char('l')],
+        "l Right",
+        "scroll right",
+        "",
+        Group::Logs,
+        LOGS,
+    ),
     bind(Command::Mark, &[Char(' ')], "Space", "mark", "mark", Group::Select, LIST),
     bind(Command::Open, &[Code(KeyCode::Enter)], "Enter", "open", "open", Group::Move, LIST),
     bind(Command::Back, &[Code(KeyCode::Esc)], "Esc", "back, or clear", "", Group::Move, EVERYWHERE),
     bind(Command::PreviousSession, &[Char('[')], "[", "previous session", "", Group::Move, READING),
     bind(Command::NextSession, &[Char(']')], "]", "next session", "", Group::Move, READING),
     bind(Command::Follow, &[Char('f')], "f", "follow or pause", "follow", Group::Logs, LOGS),
-    bind(Command::Search, &[Char('/')], "/", "filter (logs: search)", "find", Group::Select, &[
-        Place::List,
-        Place::Logs,
-    ]),
+    bind(
+        Command::Search,
+        &[Char('/')],
+        "/",
+        "filter (logs: search)",
+        "find",
+        Group::Select,
+        &[Place::List, Place::Logs],
+    ),
     bind(Command::NextHit, &[Char('n')], "n", "next match", "next", Group::Logs, LOGS),
     bind(Command::PreviousHit, &[Char('N')], "N", "previous match", "", Group::Logs, LOGS),
     bind(Command::Level, &[Char('L')], "L", "level", "level", Group::Logs, LOGS),
@@ -239,7 +253,15 @@ static TABLE: &[Binding] = &[
         Group::Select,
         &[Place::List, Place::Logs],
     ),
-    bind(Command::NextProblem, &[Char('e')], "e", "next problem", "", Group::Move, &[Place::List, Place::Logs]),
+    bind(
+        Command::NextProblem,
+        &[Char('e')],
+        "e",
+        "next problem",
+        "",
+        Group::Move,
+        &[Place::List, Place::Logs],
+    ),
     bind(
         Command::PreviousProblem,
         &[Char('E')],
@@ -255,7 +277,15 @@ static TABLE: &[Binding] = &[
     bind(Command::RetryNow, &[Char('C')], "C", "connect now", "", Group::Any, EVERYWHERE),
     bind(Command::Redraw, &[Control('l')], "^l", "draw anew", "", Group::Any, EVERYWHERE),
     bind(Command::Suspend, &[Control('z')], "^z", "suspend", "", Group::Any, EVERYWHERE),
-    bind(Command::Quit, &[Char('q'), Control('c')], "q ^c", "back, at the list quit", "quit", Group::Any, EVERYWHERE),
+    bind(
+        Command::Quit,
+        &[Char('q'), Control('c')],
+        "q ^c",
+        "back, at the list quit",
+        "quit",
+        Group::Any,
+        EVERYWHERE,
+    ),
 ];
 
 #[cfg(test)]
@@ -273,7 +303,8 @@ mod tests {
                         Control(c) => KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL),
                         Code(code) => KeyEvent::new(code, KeyModifiers::NONE),
                     };
-                    let owners = bound.iter().filter(|other| other.keys.iter().any(|k| k.is(pressed))).count();
+                    let owners =
+                        bound.iter().filter(|other| other.keys.iter().any(|k| k.is(pressed))).count();
                     assert_eq!(owners, 1, "{pressed:?} at {place:?}");
                     assert_eq!(lookup(*place, pressed), Some(bound[at].command));
                 }

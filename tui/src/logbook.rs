@@ -153,7 +153,9 @@ impl Logbook {
     /// The entries on a screen of `height` rows, with their numbers.
     pub(crate) fn window(&self, height: usize) -> impl Iterator<Item = (u64, &Entry)> {
         let start = self.start(height);
-        self.shown.range(start..(start + height).min(self.shown.len())).map(|number| (*number, self.entry(*number)))
+        self.shown
+            .range(start..(start + height).min(self.shown.len()))
+            .map(|number| (*number, self.entry(*number)))
     }
 
     /// How many entries are shown at this level.
@@ -275,8 +277,7 @@ impl Logbook {
     /// Goes to the next or previous warning or worse.
     pub(crate) fn to_problem(&mut self, direction: Direction, height: usize) -> bool {
         let rows = self.window(height).next().map_or(0, |(number, _)| number);
-        let is_problem =
-            |number: &&u64| matches!(self.entry(**number), Entry::Line { level, .. } if *level >= Level::Warning);
+        let is_problem = |number: &&u64| matches!(self.entry(**number), Entry::Line { level, .. } if *level >= Level::Warning);
         let found = match direction {
             Direction::Down => self.shown.iter().find(|number| **number > rows && is_problem(number)),
             Direction::Up => self.shown.iter().rev().find(|number| **number < rows && is_problem(number)),

@@ -9,6 +9,9 @@ mod client;
 mod condition;
 mod dialog;
 mod event;
+#[cfg(test)]
+#[path = "../tests/fake/mod.rs"]
+mod fake;
 mod filter;
 mod format;
 mod keymap;

@@ -132,7 +132,9 @@ fn describe(session: &Session) -> String {
 /// An engine that listens on every address is reached on this machine's own.
 fn reachable(listen: &str) -> String {
     match listen.parse::<SocketAddr>() {
-        Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => {
+            format!("127.0.0.1:{}", address.port())
+        }
         Ok(SocketAddr::V6(address)) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
         _ => listen.to_owned(),
     }

@@ -39,7 +39,9 @@ pub(super) async fn show(
     }
     let access = if read_only { Access::ReadOnly } else { Access::Full };
     let app = App::new(node(), access, theme(no_color), TimeZone::system(), Now::read());
-    screen::run(client, app).await.map_err(|error| Failure::Refused(format!("the terminal can't be used: {error}")))
+    screen::run(client, app)
+        .await
+        .map_err(|error| Failure::Refused(format!("the terminal can't be used: {error}")))
 }
 
 fn theme(no_color: bool) -> Theme {

@@ -20,7 +20,10 @@ pub(super) async fn run(client: &Client, out: &mut Out) -> Result<(), Failure> {
     field("listens", format!("http://{}", engine.listen))?;
     field("ffmpeg", engine.ffmpeg.unwrap_or_else(|| "none: nothing can be played".to_owned()))?;
     field("encoders", engine.encoders.join(", "))?;
-    field("sessions", format!("{} of {} active, {} in all", totals.active, limits.sessions, totals.sessions))?;
+    field(
+        "sessions",
+        format!("{} of {} active, {} in all", totals.active, limits.sessions, totals.sessions),
+    )?;
     field("runs", format!("{}, at most {} a session", totals.runs, limits.runs_per_session))?;
     field("viewers", format!("{} (an estimate)", totals.viewers))?;
     field("started", format!("{} since the engine started", totals.started))?;

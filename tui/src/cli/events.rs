@@ -44,7 +44,11 @@ fn describe(event: Event, zone: &TimeZone) -> Option<String> {
             format!("{at} {} {}{whom}: {}", action.who, action.what, action.result)
         }
         Event::Snapshot { seq, sessions, engine, .. } => {
-            format!("snapshot {seq}: sluiced {}, {}", engine.version, format::plural(sessions.len(), "session"))
+            format!(
+                "snapshot {seq}: sluiced {}, {}",
+                engine.version,
+                format::plural(sessions.len(), "session")
+            )
         }
         Event::Tick(tick) => {
             format!("tick {}: {} changed, {} removed", tick.seq, tick.sessions.len(), tick.removed.len())

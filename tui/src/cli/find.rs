@@ -27,11 +27,14 @@ fn choose(sessions: &[Session], text: &str) -> Result<Uuid, Failure> {
     let wanted = text.to_lowercase();
     let fits = |session: &&Session| {
         !wanted.is_empty()
-            && (session.id.to_string().starts_with(&wanted) || session.id.simple().to_string().starts_with(&wanted))
+            && (session.id.to_string().starts_with(&wanted)
+                || session.id.simple().to_string().starts_with(&wanted))
     };
     let found: Vec<&Session> = sessions.iter().filter(fits).collect();
     match found.as_slice() {
-        [] => Err(Failure::Refused(format!("no session's id begins with `{text}`: `sluice ls --history` lists all"))),
+        [] => Err(Failure::Refused(format!(
+            "no session's id begins with `{text}`: `sluice ls --history` lists all"
+        ))),
         [one] => Ok(one.id),
         several => {
             let named: Vec<_> = several.iter().take(NAMED).map(|session| name(session)).collect();

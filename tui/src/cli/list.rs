@@ -43,5 +43,7 @@ fn line(session: &Session, now: Timestamp) -> String {
 }
 
 fn row([id, state, kind, viewers, speed, segments, up, user, title]: [&str; 9]) -> String {
-    format!("{id:<8}  {state:<5}  {kind:<4}  {viewers:>3}  {speed:>6}  {segments:>6}  {up:>6}  {user:<10}  {title}")
+    format!(
+        "{id:<8}  {state:<5}  {kind:<4}  {viewers:>3}  {speed:>6}  {segments:>6}  {up:>6}  {user:<10}  {title}"
+    )
 }

@@ -113,7 +113,9 @@ enum Command {
     #[command(after_help = "Examples:\n  sluice logs 7f3a -n 50\n  sluice logs 7f3a -f --level warning")]
     Logs(logs::Options),
     /// Follow what changes: states, and what operators do.
-    #[command(after_help = "Examples:\n  sluice events\n  sluice events --json | jq -c 'select(.to == \"failed\")'")]
+    #[command(
+        after_help = "Examples:\n  sluice events\n  sluice events --json | jq -c 'select(.to == \"failed\")'"
+    )]
     Events {
         /// Also snapshots and ticks.
         #[arg(long)]
@@ -204,7 +206,9 @@ async fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         return Err(Failure::Refused(format!("`sluice {name}` is not in this version")));
     }
     if let Some(name) = command.acts().filter(|_| read_only) {
-        return Err(Failure::Refused(format!("`sluice {name}` would change something, and --read-only was given")));
+        return Err(Failure::Refused(format!(
+            "`sluice {name}` would change something, and --read-only was given"
+        )));
     }
     let client = Client::find(socket)?;
     if let Some(warning) = &client.warning {

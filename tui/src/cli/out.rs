@@ -56,7 +56,8 @@ fn failure(error: io::Error) -> Failure {
 
 /// The same JSON without a character that a terminal would obey: JSON itself only escapes the first 32.
 fn escape(json: &str) -> String {
-    let is_hostile = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_hostile =
+        |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if !json.contains(is_hostile) {
         return json.to_owned();
     }

@@ -24,7 +24,10 @@ pub(super) async fn run(client: &Client, out: &mut Out, id: &str) -> Result<(), 
     let mut field = |name: &str, value: &str| out.line(&format!("{name:<10} {value}"));
     field("id", &session.id.to_string())?;
     field("title", condition::title(session))?;
-    field("state", &format!("{} ({}) since {}", session.state.name(), word.text(), time(session.state_since)))?;
+    field(
+        "state",
+        &format!("{} ({}) since {}", session.state.name(), word.text(), time(session.state_since)),
+    )?;
     field("why", &condition::why(session, word, Timestamp::now()))?;
     field("url", &session.url)?;
     field("kind", &format!("{}, {}", condition::kind(session), session.content_type))?;
@@ -45,11 +48,17 @@ pub(super) async fn run(client: &Client, out: &mut Out, id: &str) -> Result<(), 
     session.warnings.iter().try_for_each(|warning| field("warning", warning))?;
     for run in &session.runs {
         let pid = known(run.pid.map(|pid| pid.to_string()));
-        field("run", &format!("{} pid {pid}, {}, from {}", run.run, run.state.name(), format::clock(run.from)))?;
+        field(
+            "run",
+            &format!("{} pid {pid}, {}, from {}", run.run, run.state.name(), format::clock(run.from)),
+        )?;
     }
     for run in &detail.past_runs {
         let reason = run.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-        field("past run", &format!("{} {} - {}, {}{reason}", run.run, time(run.started_at), time(run.ended_at), run.exit))?;
+        field(
+            "past run",
+            &format!("{} {} - {}, {}{reason}", run.run, time(run.started_at), time(run.ended_at), run.exit),
+        )?;
     }
     for viewer in &detail.viewer_list {
         let agent = viewer.user_agent.as_deref().unwrap_or(UNKNOWN);

@@ -224,7 +224,11 @@ fn failure(error: Error) -> Failure {
 /// Few words for a banner.
 fn short(error: &Error) -> String {
     match error {
-        Error::Unreachable { why, .. } | Error::Unanswered { why } => why.clone(),
+        Error::Unreachable { why, .. } | Error::Unanswered { why } => match why.as_str() {
+            why if why.starts_with("Connection refused") => "refused".to_owned(),
+            why if why.starts_with("No such file") => "no socket".to_owned(),
+            why => why.split(" (os error").next().unwrap_or(why).to_owned(),
+        },
         Error::Denied { .. } => "permission denied".to_owned(),
         other => other.to_string(),
     }

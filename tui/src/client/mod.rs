@@ -3,6 +3,9 @@
 mod feed;
 mod socket;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},

@@ -89,7 +89,8 @@ fn skipped(tried: &[PathBuf]) -> Option<String> {
     let (used, skipped) = tried.split_last()?;
     let named = env::var_os("SLUICE_SOCKET").map(PathBuf::from);
     let default = |path: &PathBuf| {
-        path == Path::new("/run/sluice/control.sock") || path.ends_with("sluice/control.sock") && Some(path) != named.as_ref()
+        path == Path::new("/run/sluice/control.sock")
+            || path.ends_with("sluice/control.sock") && Some(path) != named.as_ref()
     };
     let missed = skipped.iter().find(|path| !default(path))?;
     Some(format!("{} does not exist: using {}", missed.display(), used.display()))
@@ -98,7 +99,8 @@ fn skipped(tried: &[PathBuf]) -> Option<String> {
 /// The name of a user or group, from the file that lists them; its number where it has none.
 fn name(file: &str, id: u32) -> String {
     let list = fs::read_to_string(file).unwrap_or_default();
-    let entry = list.lines().find(|line| line.split(':').nth(2).and_then(|field| field.parse().ok()) == Some(id));
+    let entry =
+        list.lines().find(|line| line.split(':').nth(2).and_then(|field| field.parse().ok()) == Some(id));
     entry.and_then(|line| line.split(':').next()).map_or_else(|| id.to_string(), str::to_owned)
 }
 

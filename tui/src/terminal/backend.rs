@@ -25,6 +25,8 @@ pub(crate) struct Lean {
     /// Where the cursor is, if that is certain.
     at: Option<Position>,
     pen: Pen,
+    /// Where characters of two columns begin.
+    wide: Vec<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,12 +39,13 @@ struct Pen {
 impl Lean {
     /// A terminal of this size, with its pen at rest.
     pub(crate) fn new(size: Size) -> Self {
-        Self { out: Vec::new(), size, at: None, pen: Pen::default() }
+        Self { out: Vec::new(), size, at: None, pen: Pen::default(), wide: vec![false; size.area() as usize] }
     }
 
     /// Takes a size that the terminal told.
     pub(crate) fn set_size(&mut self, size: Size) {
         self.size = size;
+        self.wide = vec![false; size.area() as usize];
     }
 
     /// The size.
@@ -71,6 +74,22 @@ impl Lean {
             _ if x == 0 => self.say(format_args!("\x1b[{}H", y + 1)),
             _ => self.say(format_args!("\x1b[{};{}H", y + 1, x + 1)),
         }
+    }
+
+    /// Writing over the first half of a wide character leaves its second half to the terminal, which blanks it
+    /// with whatever pen it has, while ratatui takes it for blank already. So it is blanked as that thinks.
+    fn make_room(&mut self, x: u16, y: u16, width: u16) {
+        let row = usize::from(y) * usize::from(self.size.width);
+        for column in x..x.saturating_add(width).min(self.size.width) {
+            let was_wide = std::mem::take(&mut self.wide[row + usize::from(column)]);
+            if was_wide && column + 1 >= x + width {
+                self.go_to(column, y);
+                self.set_pen(Pen::default());
+                self.out.extend_from_slice(b"  ");
+                self.at = None;
+            }
+        }
+        self.wide[row + usize::from(x)] = width > 1;
     }
 
     fn set_pen(&mut self, pen: Pen) {
@@ -127,13 +146,15 @@ impl Backend for Lean {
             if x >= self.size.width || y >= self.size.height {
                 continue;
             }
+            let width = u16::try_from(cell.symbol().width()).unwrap_or(1).max(1);
+            self.make_room(x, y, width);
             self.go_to(x, y);
             self.set_pen(Pen { front: cell.fg, back: cell.bg, modifier: cell.modifier });
             self.out.extend_from_slice(cell.symbol().as_bytes());
             // After a wide character terminals differ, and after the last column the cursor hangs between
             // two rows.
             let next = x + 1;
-            let certain = cell.symbol().width() == 1 && next < self.size.width;
+            let certain = width == 1 && next < self.size.width;
             self.at = certain.then_some(Position::new(next, y));
         }
         Ok(())
@@ -158,6 +179,7 @@ impl Backend for Lean {
     fn clear(&mut self) -> Result<(), Infallible> {
         self.out.extend_from_slice(b"\x1b[m\x1b[2J");
         (self.at, self.pen) = (None, Pen::default());
+        self.wide.fill(false);
         Ok(())
     }
 
@@ -218,4 +240,111 @@ fn colour(codes: &mut Vec<u8>, colour: Color, base: u8) {
         Color::Rgb(red, green, blue) => format!("{};2;{red};{green};{blue}", base + 8),
     };
     codes.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use proptest::prelude::*;
+    use ratatui::{Terminal, buffer::Buffer, layout::Rect, style::Style};
+
+    use super::*;
+
+    const SIZE: Size = Size::new(24, 6);
+
+    fn nonzero(length: u16) -> NonZero<u16> {
+        NonZero::new(length).unwrap()
+    }
+
+    /// A screen of ours, and what a terminal made of its bytes.
+    struct Pair {
+        ours: Terminal<Lean>,
+        theirs: vt100::Parser,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let ours = Terminal::new(Lean::new(SIZE)).unwrap();
+            Self { ours, theirs: vt100::Parser::new(nonzero(SIZE.height), nonzero(SIZE.width), 0) }
+        }
+
+        /// Draws, and gives how many bytes it took.
+        fn draw(&mut self, content: &Buffer) -> usize {
+            self.ours.draw(|frame| frame.buffer_mut().merge(content)).unwrap();
+            let bytes = self.ours.backend_mut().frame();
+            self.theirs.process(&bytes);
+            bytes.len()
+        }
+
+        fn check(&self, expected: &Buffer) {
+            for y in 0..SIZE.height {
+                for x in 0..SIZE.width {
+                    let (ours, theirs) = (&expected[(x, y)], self.theirs.screen().cell(y, x).unwrap());
+                    if theirs.is_wide_continuation() {
+                        continue;
+                    }
+                    let text = if theirs.has_contents() { theirs.contents() } else { " " };
+                    assert_eq!(text, ours.symbol(), "at {x},{y}");
+                    assert_eq!(theirs.bold(), ours.modifier.contains(Modifier::BOLD), "bold at {x},{y}");
+                    assert_eq!(
+                        theirs.inverse(),
+                        ours.modifier.contains(Modifier::REVERSED),
+                        "reverse at {x},{y}"
+                    );
+                    let front = match ours.fg {
+                        Color::Red => vt100::Color::Idx(1),
+                        Color::LightBlue => vt100::Color::Idx(12),
+                        Color::Indexed(index) => vt100::Color::Idx(index),
+                        Color::Rgb(r, g, b) => vt100::Color::Rgb(r, g, b),
+                        _ => vt100::Color::Default,
+                    };
+                    assert_eq!(theirs.fgcolor(), front, "colour at {x},{y}");
+                }
+            }
+        }
+    }
+
+    fn text() -> impl Strategy<Value = (u16, u16, String, Style)> {
+        let colours =
+            vec![Color::Reset, Color::Red, Color::LightBlue, Color::Indexed(99), Color::Rgb(1, 2, 3)];
+        let modifiers =
+            vec![Modifier::empty(), Modifier::BOLD, Modifier::REVERSED, Modifier::BOLD | Modifier::REVERSED];
+        let style = (prop::sample::select(colours), prop::sample::select(modifiers))
+            .prop_map(|(colour, modifier)| Style::new().fg(colour).add_modifier(modifier));
+        (0..SIZE.width, 0..SIZE.height, "[a-z 日本é─]{1,12}", style)
+    }
+
+    fn screen() -> impl Strategy<Value = Buffer> {
+        prop::collection::vec(text(), 0..8).prop_map(|texts| {
+            let mut buf = Buffer::empty(Rect::new(0, 0, SIZE.width, SIZE.height));
+            texts.into_iter().for_each(|(x, y, text, style)| {
+                buf.set_string(x, y, text, style);
+            });
+            buf
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_terminal_shows_what_was_drawn(screens in prop::collection::vec(screen(), 1..6)) {
+            let mut pair = Pair::new();
+            for content in &screens {
+                pair.draw(content);
+                pair.check(content);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_changes_nothing_is_no_bytes() {
+        let mut content = Buffer::empty(Rect::new(0, 0, SIZE.width, SIZE.height));
+        content.set_string(2, 2, "News 24", Style::new().fg(Color::Red));
+        let mut pair = Pair::new();
+        assert!(pair.draw(&content) > 0);
+        assert_eq!(pair.draw(&content), 0);
+        content.set_string(2, 2, "Mews 24", Style::new().fg(Color::Red));
+        let bytes = pair.draw(&content);
+        assert!(bytes <= BEGIN.len() + END.len() + 16, "one changed character took {bytes} bytes");
+    }
 }

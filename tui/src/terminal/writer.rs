@@ -158,7 +158,8 @@ pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
             // Whoever shares the terminal with us may have made it non-blocking.
             Err(Errno::AGAIN) => {
                 let mut waited = [PollFd::new(&terminal, PollFlags::OUT)];
-                rustix::event::poll(&mut waited, None).or_else(|e| if e == Errno::INTR { Ok(0) } else { Err(e) })?;
+                rustix::event::poll(&mut waited, None)
+                    .or_else(|e| if e == Errno::INTR { Ok(0) } else { Err(e) })?;
             }
             Err(error) => return Err(error),
         }

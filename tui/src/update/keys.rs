@@ -1,5 +1,7 @@
 //! A key goes to what lies on top: a question, a line being typed, the help, or the screen.
 
+use std::time::Duration;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{act, list, prompt, reading};
@@ -12,8 +14,16 @@ use crate::{
     logbook::Direction,
 };
 
+/// What is said stays at least so long, however fast somebody types.
+const READ_BY: Duration = Duration::from_secs(1);
+
 /// Takes a key.
 pub(super) fn press(app: &mut App, key: KeyEvent) -> Option<Effect> {
+    // Whoever presses a key has read what was said before.
+    if app.notice.as_ref().is_some_and(|said| app.now.instant.saturating_duration_since(said.since) > READ_BY)
+    {
+        app.notice = None;
+    }
     // These must work whatever is on the screen.
     match keymap::lookup(app.place(), key) {
         Some(Command::Suspend) => return Some(Effect::Suspend),
@@ -88,7 +98,8 @@ fn on_list(app: &mut App, command: Command) -> Option<Effect> {
         }
         Command::HoldOrder => {
             app.list.order_held = !app.list.order_held;
-            let words = if app.list.order_held { "rows keep their places" } else { "rows are sorted as they change" };
+            let words =
+                if app.list.order_held { "rows keep their places" } else { "rows are sorted as they change" };
             app.say(Tone::Plain, words);
             list::sort_anew(app);
         }

@@ -45,7 +45,8 @@ pub(super) fn travel(app: &mut App, command: Command) {
 /// Puts the cursor on the next row with a problem, or the one before.
 pub(super) fn to_problem(app: &mut App, command: Command) {
     let Some(at) = cursor_row(app) else { return };
-    let is_problem = |row: &usize| app.rows.get(&app.list.order[*row]).is_some_and(|r| app.word(r).is_problem());
+    let is_problem =
+        |row: &usize| app.rows.get(&app.list.order[*row]).is_some_and(|r| app.word(r).is_problem());
     let found = match command {
         Command::NextProblem => (at + 1..app.list.order.len()).find(is_problem),
         _ => (0..at).rev().find(is_problem),
@@ -112,8 +113,13 @@ fn rebuild(app: &mut App) {
     let shown: Vec<Uuid> = app.rows.iter().filter(|(_, row)| passes(app, row)).map(|(id, _)| *id).collect();
     let mut order = if held {
         // Rows keep their places; what is new comes last.
-        let old: Vec<Uuid> =
-            app.list.order.iter().filter(|id| app.rows.get(id).is_some_and(|row| passes(app, row))).copied().collect();
+        let old: Vec<Uuid> = app
+            .list
+            .order
+            .iter()
+            .filter(|id| app.rows.get(id).is_some_and(|row| passes(app, row)))
+            .copied()
+            .collect();
         let known: std::collections::HashSet<Uuid> = old.iter().copied().collect();
         let mut new: Vec<Uuid> = shown.into_iter().filter(|id| !known.contains(id)).collect();
         sort(app, &mut new);

@@ -76,7 +76,11 @@ fn tick(app: &mut App, now: Now) -> Option<Effect> {
         return None;
     }
     app.redraw = app.redraw.max(Redraw::Soon);
-    if app.notice.as_ref().is_some_and(|notice| now.instant.saturating_duration_since(notice.since) > SAID_FOR) {
+    if app
+        .notice
+        .as_ref()
+        .is_some_and(|notice| now.instant.saturating_duration_since(notice.since) > SAID_FOR)
+    {
         app.notice = None;
     }
     // Words that are found by watching change without any news, and held rows are let go.

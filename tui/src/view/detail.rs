@@ -52,7 +52,9 @@ fn lines(app: &App, screen: &DetailScreen, width: usize) -> Vec<Line> {
     overview(app, screen, session, width, &mut lines);
     match &screen.detail {
         Some(detail) => more(app, detail, width, &mut lines),
-        None if screen.problem.is_none() => lines.push(Line::Text("", "asking the engine for more".to_owned())),
+        None if screen.problem.is_none() => {
+            lines.push(Line::Text("", "asking the engine for more".to_owned()))
+        }
         None => {}
     }
     lines
@@ -64,38 +66,50 @@ fn overview(app: &App, screen: &DetailScreen, session: &Session, width: usize, l
     let known = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
     let since = format::age(format::elapsed(session.state_since, now));
     let up = format::age(format::elapsed(session.started_at, now));
-    lines.push(Line::Text(word.text(), format!(
-        "{}   user {}   {}   for {since}   viewers {}   up {up}",
-        condition::title(session),
-        known(session.user.clone()),
-        condition::kind(session),
-        session.viewers
-    )));
+    lines.push(Line::Text(
+        word.text(),
+        format!(
+            "for {since}   {}   viewers {}   up {up}   user {}   {}",
+            condition::kind(session),
+            session.viewers,
+            known(session.user.clone()),
+            condition::title(session),
+        ),
+    ));
     fold("why", &condition::why(session, word, now), width, lines);
     fold("source", &session.url, width, lines);
     lines.push(Line::Rule("now"));
     let length = session.duration.map_or_else(String::new, |all| format!("/{}", format::clock(all)));
-    lines.push(Line::Text("made", format!(
-        "{}{length}   {} segments   {}",
-        format::clock(session.produced),
-        session.segments,
-        format::bytes(session.bytes)
-    )));
-    lines.push(Line::Text("position", format!(
-        "{}   lead {}   speed {}   fps {}   rate {}   dropped {}",
-        known(session.position.map(format::clock)),
-        known(condition::lead(session).map(format::lead)),
-        known(session.speed.map(format::ratio)),
-        known(session.fps.map(|fps| format!("{fps:.0}"))),
-        known(session.bitrate.map(format::rate)),
-        known(session.frames_dropped.map(|frames| frames.to_string())),
-    )));
-    lines.push(Line::Text("process", format!(
-        "cpu {}   mem {}   {} restarts",
-        known(session.cpu.map(format::percent)),
-        known(session.rss.map(format::bytes)),
-        session.restarts
-    )));
+    lines.push(Line::Text(
+        "made",
+        format!(
+            "{}{length}   {} segments   {}",
+            format::clock(session.produced),
+            session.segments,
+            format::bytes(session.bytes)
+        ),
+    ));
+    lines.push(Line::Text(
+        "position",
+        format!(
+            "{}   lead {}   speed {}   fps {}   rate {}   dropped {}",
+            known(session.position.map(format::clock)),
+            known(condition::lead(session).map(format::lead)),
+            known(session.speed.map(format::ratio)),
+            known(session.fps.map(|fps| format!("{fps:.0}"))),
+            known(session.bitrate.map(format::rate)),
+            known(session.frames_dropped.map(|frames| frames.to_string())),
+        ),
+    ));
+    lines.push(Line::Text(
+        "process",
+        format!(
+            "cpu {}   mem {}   {} restarts",
+            known(session.cpu.map(format::percent)),
+            known(session.rss.map(format::bytes)),
+            session.restarts
+        ),
+    ));
     lines.push(Line::Text("video", known(session.video.clone())));
     lines.push(Line::Text("audio", known(session.audio.clone())));
     session.warnings.iter().for_each(|warning| fold("warning", warning, width, lines));
@@ -107,7 +121,10 @@ fn more(app: &App, detail: &Detail, width: usize, lines: &mut Vec<Line>) {
     for run in &detail.session.runs {
         let pid = run.pid.map_or_else(|| UNKNOWN.to_owned(), |pid| pid.to_string());
         let from = format::clock(run.from);
-        lines.push(Line::Text("now", format!("run {}   pid {pid}   {}   from {from}", run.run, run.state.name())));
+        lines.push(Line::Text(
+            "now",
+            format!("run {}   pid {pid}   {}   from {from}", run.run, run.state.name()),
+        ));
     }
     for run in detail.past_runs.iter().rev() {
         let reason = run.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -129,7 +146,10 @@ fn more(app: &App, detail: &Detail, width: usize, lines: &mut Vec<Line>) {
     for viewer in &detail.viewer_list {
         let agent = viewer.user_agent.as_deref().unwrap_or(UNKNOWN);
         let at = viewer.position.map_or_else(|| UNKNOWN.to_owned(), format::clock);
-        lines.push(Line::Text("", format!("{}   since {}   at {at}   {agent}", viewer.address, time(viewer.since))));
+        lines.push(Line::Text(
+            "",
+            format!("{}   since {}   at {at}   {agent}", viewer.address, time(viewer.since)),
+        ));
     }
     if detail.viewer_list.is_empty() {
         lines.push(Line::Text("", "none".to_owned()));

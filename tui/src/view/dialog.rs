@@ -20,12 +20,8 @@ pub(super) fn draw(app: &App, question: &Dialog, area: Rect, buf: &mut Buffer) {
     let listed = u16::try_from(question.targets.len()).unwrap_or(u16::MAX);
     let height = listed.saturating_add(fixed).min(area.height);
     let width = area.width.saturating_sub(4).min(76);
-    let outer = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let outer =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     let title = format!("{} {}?", sentence(question.act), format::plural(question.targets.len(), "session"));
     let inner = boxed(theme, outer, &title, &app.node, buf);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
@@ -95,7 +91,12 @@ fn target(app: &App, target: &Target, area: Rect, buf: &mut Buffer) {
     };
     let mut pen = Pen::new(buf, area);
     let title = usize::from(area.width).saturating_sub(44).max(10);
-    pen.column(&format::short(target.id), 9, Side::Left, style).column(&target.title, title, Side::Left, style);
+    pen.column(&format::short(target.id), 9, Side::Left, style).column(
+        &target.title,
+        title,
+        Side::Left,
+        style,
+    );
     pen.put(" ", style).column(&target.user, 8, Side::Left, style).put(" ", style);
     pen.column(target.kind, 5, Side::Left, style).column(&target.age, 6, Side::Right, style);
     pen.put("  ", style).put(&viewers, if target.viewers > 0 { theme.strong() } else { style });

@@ -15,10 +15,8 @@ use crate::{
 
 /// Says that there is no room.
 pub(super) fn too_small(app: &App, area: Rect, buf: &mut Buffer) {
-    let words = format!(
-        "too small: {}x{}, need {}x{}",
-        area.width, area.height, SMALLEST.width, SMALLEST.height
-    );
+    let words =
+        format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.width, SMALLEST.height);
     Pen::new(buf, area).put(&words, app.theme.strong());
 }
 
@@ -37,7 +35,9 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
     let theme = app.theme;
     let wide = area.width >= 76;
     let mut pen = Pen::new(buf, area);
-    pen.put(" ", theme.text()).put(&cut(&app.node, if wide { 24 } else { 8 }), theme.strong()).put(" ", theme.text());
+    pen.put(" ", theme.text())
+        .put(&cut(&app.node, if wide { 24 } else { 8 }), theme.strong())
+        .put(" ", theme.text());
     let (word, style) = liveness(app);
     pen.put(&word, style).put(" ", theme.text());
     if app.access == Access::ReadOnly {
@@ -52,7 +52,8 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
         if count == 0 {
             continue;
         }
-        let text = if wide { format!("{count} {} ", word.text()) } else { format!("{count}{} ", initial(word)) };
+        let text =
+            if wide { format!("{count} {} ", word.text()) } else { format!("{count}{} ", initial(word)) };
         pen.put(&text, theme.word(word));
     }
     let known = |text: String| if app.is_live() { text } else { format::UNKNOWN.to_owned() };
@@ -63,19 +64,25 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
         pen.put(&format!("cpu{cpu} disk{disk}"), theme.text());
         return;
     }
-    pen.put(&format!(" cpu {cpu}  mem {rss}  disk {disk}"), theme.text());
-    if engine.storage.max > 0 && engine.storage.used / (engine.storage.max / 100).max(1) >= 80 {
-        pen.put("!", theme.alarm());
-    }
-    if engine.draining {
-        pen.put("  shutting down", theme.alarm());
-    }
-    if engine.ffmpeg.is_none() {
-        pen.put("  no ffmpeg", theme.alarm());
+    let nearly_full = engine.storage.max > 0 && engine.storage.used / (engine.storage.max / 100).max(1) >= 80;
+    // Whole or not at all, the gravest first: half a number is none.
+    let facts = [
+        (engine.draining.then(|| " shutting down ".to_owned()), theme.alarm()),
+        (engine.ffmpeg.is_none().then(|| " no ffmpeg ".to_owned()), theme.alarm()),
+        (Some(format!(" cpu {cpu}")), theme.text()),
+        (nearly_full.then(|| format!("  disk {disk}!")), theme.alarm()),
+        ((!nearly_full).then(|| format!("  disk {disk}")), theme.text()),
+        (Some(format!("  mem {rss}")), theme.text()),
+        (Some(format!("  viewers {}", totals.viewers)), theme.text()),
+        (Some(format!("  runs {}", totals.runs)), theme.text()),
+    ];
+    for (text, style) in facts {
+        if let Some(text) = text.filter(|text| text.len() <= usize::from(pen.room())) {
+            pen.put(&text, style);
+        }
     }
     if area.width >= 120 {
         let up = format::age(std::time::Duration::from_secs_f64(engine.uptime.clamp(0.0, 1e9)));
-        pen.put(&format!("  viewers {}  runs {}", totals.viewers, totals.runs), theme.text());
         pen.end(&format!("sluiced {} up {up}  http://{} ", engine.version, engine.listen), theme.dim());
     }
 }
@@ -118,8 +125,8 @@ fn banner(app: &App, area: Rect, buf: &mut Buffer) {
         let from = format::time_of_day(heard.wall, &app.zone);
         // The reason is what gives way: how old the data is must always be on the screen.
         let rest = format!(" - data is from {from} - {retry} - C retry now");
-        let room = usize::from(area.width).saturating_sub(rest.len() + 20 + down.len());
-        format!("!! NOT LIVE {down} ({}){rest}", cut(reason, room.max(6)))
+        let room = usize::from(area.width).saturating_sub(rest.len() + 17 + down.len());
+        format!("!! NOT LIVE {down} ({}){rest}", cut(reason, room))
     } else {
         format!("!! NOT LIVE {down} ({}) - no data yet - {retry} - C retry now", cut(reason, 24))
     };
@@ -170,7 +177,9 @@ fn notice(app: &App, area: Rect, buf: &mut Buffer) {
     let uncertain = app.pending.iter().find(|pending| pending.unknown);
     match (&app.overlay, uncertain, &app.notice) {
         (Some(Overlay::Prompt(prompt)), _, _) => typed(app, prompt, area, buf),
-        (Some(Overlay::Confirm(question)), _, _) if question.form == Form::YesNo => yes_no(app, question, area, buf),
+        (Some(Overlay::Confirm(question)), _, _) if question.form == Form::YesNo => {
+            yes_no(app, question, area, buf)
+        }
         (_, Some(pending), _) => unknown(app, pending, area, buf),
         (_, None, Some(said)) => {
             Pen::new(buf, area).put(" ", theme.text()).put(&said.text, tone(app, said));
@@ -198,7 +207,10 @@ fn typed(app: &App, prompt: &Prompt, area: Rect, buf: &mut Buffer) {
     match (&prompt.fault, app.screens.last()) {
         (Some(fault), _) => pen.put(fault, theme.alarm()),
         (None, Some(Screen::Logs(log))) => pen.put(&matches(log), theme.dim()),
-        (None, _) => pen.put(&format!("{} shown  words, !not, state: user: source: kind: id:", app.list.order.len()), theme.dim()),
+        (None, _) => pen.put(
+            &format!("{} shown  words, !not, state: user: source: kind: id:", app.list.order.len()),
+            theme.dim(),
+        ),
     };
 }
 
@@ -231,7 +243,9 @@ fn yes_no(app: &App, question: &Dialog, area: Rect, buf: &mut Buffer) {
     let head = format!("{} {} ", question.act.verb(), format::short(target.id));
     let room = usize::from(area.width).saturating_sub(3 + changed.len() + head.len() + tail.len());
     pen.put(" ", theme.text()).put(&changed, theme.alarm()).put(&head, theme.strong());
-    pen.put(&cut(&target.title, room.max(8)), theme.strong()).put(&tail, theme.strong()).put(" ", theme.selected());
+    pen.put(&cut(&target.title, room.max(8)), theme.strong())
+        .put(&tail, theme.strong())
+        .put(" ", theme.selected());
 }
 
 fn unknown(app: &App, pending: &Pending, area: Rect, buf: &mut Buffer) {
@@ -241,9 +255,13 @@ fn unknown(app: &App, pending: &Pending, area: Rect, buf: &mut Buffer) {
     let more = if more > 0 { format!(" (+{more} more)") } else { String::new() };
     let tail = format!(" sent {at}: no answer - UNKNOWN, will re-check{more}");
     let off = if app.is_live() { "" } else { "x X r R off. " };
-    let room = usize::from(area.width).saturating_sub(1 + off.len() + tail.len() + pending.act.verb().len() + 1);
+    let room =
+        usize::from(area.width).saturating_sub(1 + off.len() + tail.len() + pending.act.verb().len() + 1);
     let what = format!("{} {}", pending.act.verb(), cut(&pending.title, room.max(8)));
-    Pen::new(buf, area).put(" ", theme.text()).put(off, theme.text()).put(&format!("{what}{tail}"), theme.alarm());
+    Pen::new(buf, area)
+        .put(" ", theme.text())
+        .put(off, theme.text())
+        .put(&format!("{what}{tail}"), theme.alarm());
 }
 
 /// What stands there when nothing was said: a search, marks, orders under way.
@@ -280,6 +298,9 @@ fn hints(app: &App, area: Rect, buf: &mut Buffer) {
     // Help comes first where not all keys fit: it names the rest.
     let all: Vec<_> = keymap::hints(app.place()).collect();
     pen.put(moves, theme.key()).put(moves_words, theme.text());
+    if !app.is_live() {
+        pen.put("C", theme.key()).put(" retry  ", theme.text());
+    }
     let last = "? help";
     for binding in all.iter().filter(|binding| binding.command != keymap::Command::Help) {
         let width = binding.shown.len() + binding.hint.len() + 3;
@@ -287,7 +308,10 @@ fn hints(app: &App, area: Rect, buf: &mut Buffer) {
             break;
         }
         let key = binding.shown.split(' ').next().unwrap_or_default();
-        pen.put(key, theme.key()).put(" ", theme.text()).put(binding.hint, theme.text()).put("  ", theme.text());
+        pen.put(key, theme.key())
+            .put(" ", theme.text())
+            .put(binding.hint, theme.text())
+            .put("  ", theme.text());
     }
     pen.put("?", theme.key()).put(" help", theme.text());
 }

@@ -17,12 +17,8 @@ pub(super) fn draw(app: &App, top: usize, area: Rect, buf: &mut Buffer) {
     let lines = lines();
     let per_column = lines.len().div_ceil(columns);
     let height = u16::try_from(per_column + 3).unwrap_or(u16::MAX).min(area.height.saturating_sub(2));
-    let outer = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let outer =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     let inner = boxed(theme, outer, &format!("help - {}", app.place().name()), "Esc close", buf);
     let room = usize::from(inner.height.saturating_sub(1));
     let top = top.min(per_column.saturating_sub(room));
@@ -96,7 +92,8 @@ fn draw_line(app: &App, line: &Line, area: Rect, buf: &mut Buffer) {
         }
         Line::Entry { key, words, acts } => {
             let off = *acts && (app.access == Access::ReadOnly || !app.is_live());
-            let (key_style, style) = if off { (theme.dim(), theme.dim()) } else { (theme.key(), theme.text()) };
+            let (key_style, style) =
+                if off { (theme.dim(), theme.dim()) } else { (theme.key(), theme.text()) };
             pen.column(key, 8, Side::Left, key_style).put(words, style);
         }
         Line::Word(word, words) => {

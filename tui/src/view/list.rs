@@ -81,7 +81,7 @@ const IMPORTANCE: [Column; 18] = [
 ];
 
 /// A title wants this much, and may take what is left up to more.
-const TITLE: usize = 16;
+const TITLE: usize = 14;
 const LONGEST_TITLE: usize = 48;
 
 /// Draws the list's part of a screen of `size`.
@@ -169,7 +169,9 @@ fn name(column: Column) -> &'static str {
 
 fn side(column: Column) -> Side {
     match column {
-        Column::State | Column::Title | Column::User | Column::Source | Column::Kind | Column::Id => Side::Left,
+        Column::State | Column::Title | Column::User | Column::Source | Column::Kind | Column::Id => {
+            Side::Left
+        }
         _ => Side::Right,
     }
 }
@@ -227,10 +229,10 @@ fn value(app: &App, shown: &Row, word: Word, column: Column) -> String {
         Column::Memory => running(session.rss.map(format::bytes)),
         Column::Restarts => session.restarts.to_string(),
         Column::Up => up(app, shown, word),
-        Column::Heartbeat => match app.is_live() {
-            true => format::age(app.now.instant.saturating_duration_since(shown.heard)),
-            false => "?".to_owned(),
-        },
+        Column::Heartbeat if !app.is_live() => "?".to_owned(),
+        // Without a run there is nothing to hear of.
+        Column::Heartbeat if session.runs.is_empty() => UNKNOWN.to_owned(),
+        Column::Heartbeat => format::brief(app.now.instant.saturating_duration_since(shown.heard)),
         Column::Id => format::short(session.id),
     }
 }
@@ -256,7 +258,8 @@ fn preview(app: &App, area: Rect, buf: &mut Buffer) {
     rule(theme, row(area, 0), &left, &format!("{} for {since}", word.text()), buf);
     let wide = area.height > 4;
     for (at, (label, text)) in facts(app, shown, why, wide).iter().enumerate() {
-        let label = if wide { format!(" {label:<8}") } else { format!(" {:<5}", label.get(..4).unwrap_or(label)) };
+        let label =
+            if wide { format!(" {label:<9}") } else { format!(" {:<5}", label.get(..4).unwrap_or(label)) };
         Pen::new(buf, row(area, at + 1)).put(&label, theme.dim()).put(text, theme.text());
     }
 }
@@ -272,14 +275,19 @@ fn facts(app: &App, shown: &Row, why: String, wide: bool) -> Vec<(&'static str, 
     let known = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
     let picture = known(session.video.clone());
     let sound = known(session.audio.clone());
+    let length = session.duration.map_or_else(String::new, |all| format!(" of {}", format::clock(all)));
     let made = format!(
-        "{} in {} segments, {}",
+        "{}{length} in {} segments, {}",
         format::clock(session.produced),
         session.segments,
         format::bytes(session.bytes)
     );
     if !wide {
-        return vec![("why", why), ("src", source), ("out", format!("video {picture}   audio {sound}   {made}"))];
+        return vec![
+            ("why", why),
+            ("src", source),
+            ("out", format!("video {picture}   audio {sound}   {made}")),
+        ];
     }
     let runs = session.runs.iter().map(|run| {
         let pid = run.pid.map_or_else(|| UNKNOWN.to_owned(), |pid| pid.to_string());
@@ -287,27 +295,28 @@ fn facts(app: &App, shown: &Row, why: String, wide: bool) -> Vec<(&'static str, 
         format!("run {} pid {pid} from {}{at} ({})", run.run, format::clock(run.from), run.state.name())
     });
     let runs: Vec<_> = runs.collect();
-    let length = session.duration.map_or_else(String::new, |all| format!(" of {}", format::clock(all)));
     vec![
         ("why", why),
         ("source", source),
         ("output", format!("video {picture}   audio {sound}")),
-        ("made", format!("{made}{length}")),
+        ("made", made),
         ("viewers", format!("{viewers}, furthest at {}", known(session.position.map(format::clock)))),
         ("runs", if runs.is_empty() { "none".to_owned() } else { runs.join("; ") }),
-        ("since", format!(
-            "{} {}, started {}, {} restarts",
-            format::time_of_day(session.state_since, &app.zone),
-            session.cause.name(),
-            format::time_of_day(session.started_at, &app.zone),
-            session.restarts
-        )),
-        ("for", format!(
-            "user {}, source {}",
-            known(session.user.clone()),
-            known(session.source_id.clone())
-        )),
-        ("warnings", if session.warnings.is_empty() { "none".to_owned() } else { session.warnings.join("; ") }),
+        (
+            "since",
+            format!(
+                "{} {}, started {}, {} restarts",
+                format::time_of_day(session.state_since, &app.zone),
+                session.cause.name(),
+                format::time_of_day(session.started_at, &app.zone),
+                session.restarts
+            ),
+        ),
+        ("for", format!("user {}, source {}", known(session.user.clone()), known(session.source_id.clone()))),
+        (
+            "warnings",
+            if session.warnings.is_empty() { "none".to_owned() } else { session.warnings.join("; ") },
+        ),
     ]
 }
 

@@ -81,7 +81,8 @@ fn words(app: &App, log: &Logbook, entry: &Entry, style: Style, pen: &mut Pen<'_
         Some(search) => search.ranges(whole).collect(),
         None => Vec::new(),
     };
-    if hits.is_empty() || shown.width() > usize::from(pen.room()) && hits.iter().all(|hit| hit.end <= hidden) {
+    if hits.is_empty() || shown.width() > usize::from(pen.room()) && hits.iter().all(|hit| hit.end <= hidden)
+    {
         pen.put(shown, style);
         return;
     }

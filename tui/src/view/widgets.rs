@@ -1,10 +1,6 @@
 //! Shapes that several screens share. All text is cut by its width on the screen, never by bytes.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    style::Style,
-};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 

@@ -26,36 +26,36 @@ use uuid::Uuid;
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A stand-in engine. Dropping it closes its socket and cuts all connections.
-pub struct FakeEngine {
+pub(crate) struct FakeEngine {
     /// Where it listens.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     world: Arc<Mutex<World>>,
     server: tokio::task::JoinHandle<()>,
 }
 
 /// What it knows, and was asked.
-pub struct World {
+pub(crate) struct World {
     /// Names its life.
-    pub epoch: Uuid,
+    pub(crate) epoch: Uuid,
     /// The last sequence given out.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// The engine.
-    pub engine: Engine,
+    pub(crate) engine: Engine,
     /// Sessions, also those that ended.
-    pub sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// Their logs.
-    pub logs: HashMap<Uuid, Vec<LogRecord>>,
+    pub(crate) logs: HashMap<Uuid, Vec<LogRecord>>,
     /// Every request: method, path with query, body.
-    pub asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
     /// Orders are taken and never answered.
-    pub mute: bool,
+    pub(crate) mute: bool,
     events: broadcast::Sender<String>,
     log_lines: broadcast::Sender<(Uuid, String)>,
 }
 
 impl FakeEngine {
     /// Listens on `socket` with these sessions.
-    pub fn start(socket: &Path, sessions: Vec<Session>) -> Self {
+    pub(crate) fn start(socket: &Path, sessions: Vec<Session>) -> Self {
         let listener = UnixListener::bind(socket).expect("the directory is ours and new");
         let world = Arc::new(Mutex::new(World {
             epoch: Uuid::new_v4(),
@@ -73,7 +73,7 @@ impl FakeEngine {
     }
 
     /// What it knows.
-    pub fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,7 +87,12 @@ impl Drop for FakeEngine {
 
 impl World {
     /// Changes a session and tells every reader, as the engine does: a change of state at once, then a tick.
-    pub fn change(&mut self, id: Uuid, cause: Cause, change: impl FnOnce(&mut Session)) -> Option<Session> {
+    pub(crate) fn change(
+        &mut self,
+        id: Uuid,
+        cause: Cause,
+        change: impl FnOnce(&mut Session),
+    ) -> Option<Session> {
         let at = self.sessions.iter().position(|session| session.id == id)?;
         let before = self.sessions[at].clone();
         change(&mut self.sessions[at]);
@@ -118,7 +123,7 @@ impl World {
     }
 
     /// Tells every reader that time passed, and what changed.
-    pub fn tick(&mut self, sessions: Vec<Patch>, removed: Vec<Uuid>) {
+    pub(crate) fn tick(&mut self, sessions: Vec<Patch>, removed: Vec<Uuid>) {
         self.seq += 1;
         self.engine.uptime = (Timestamp::now().duration_since(self.engine.started_at)).as_secs_f64();
         let tick = Tick { seq: self.seq, sessions, removed, engine: self.engine.clone() };
@@ -126,7 +131,7 @@ impl World {
     }
 
     /// Adds a line to a session's log and tells every reader.
-    pub fn log(&mut self, id: Uuid, level: Level, text: &str) {
+    pub(crate) fn log(&mut self, id: Uuid, level: Level, text: &str) {
         let log = self.logs.entry(id).or_default();
         let seq = log.len() as u64 + 1;
         let record = LogRecord::Line { seq, at: Timestamp::now(), level, run: 1, text: text.to_owned() };
@@ -140,14 +145,18 @@ impl World {
     }
 
     fn snapshot(&self) -> String {
-        let sessions =
-            self.sessions.iter().filter(|session| session.state != State::Ended || session.held).cloned().collect();
+        let sessions = self
+            .sessions
+            .iter()
+            .filter(|session| session.state != State::Ended || session.held)
+            .cloned()
+            .collect();
         json(&Event::Snapshot { epoch: self.epoch, seq: self.seq, engine: self.engine.clone(), sessions })
     }
 }
 
 /// A session that runs.
-pub fn session(number: u8, title: &str) -> Session {
+pub(crate) fn session(number: u8, title: &str) -> Session {
     let now = Timestamp::now();
     Session {
         id: Uuid::from_bytes([number; 16]),
@@ -199,7 +208,8 @@ pub fn session(number: u8, title: &str) -> Session {
     }
 }
 
-fn engine(sessions: &[Session]) -> Engine {
+/// An engine with these sessions.
+pub(crate) fn engine(sessions: &[Session]) -> Engine {
     let count = sessions.len() as u64;
     Engine {
         version: "0.1.0".to_owned(),
@@ -217,7 +227,13 @@ fn engine(sessions: &[Session]) -> Engine {
             cpu: 61.0,
             rss: 512 << 20,
         },
-        storage: Storage { used: 12 << 30, max: 100 << 30, free: Some(80 << 30), held: 64 << 20, memory: 1 << 30 },
+        storage: Storage {
+            used: 12 << 30,
+            max: 100 << 30,
+            free: Some(80 << 30),
+            held: 64 << 20,
+            memory: 1 << 30,
+        },
         ffmpeg: Some("5.1.6".to_owned()),
         encoders: vec!["libx264".to_owned()],
         draining: false,
@@ -246,7 +262,9 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
     let path = head.uri.path().to_owned();
     let query = head.uri.query().unwrap_or_default().to_owned();
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
-    lock().asked.push(format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body)).trim().to_owned());
+    lock()
+        .asked
+        .push(format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body)).trim().to_owned());
     if head.method == Method::POST && lock().mute {
         std::future::pending::<()>().await;
     }
@@ -267,10 +285,12 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
             stream(vec![first], rest, |line| Some(line))
         }
         (&Method::POST, ["v1", "sessions"], _) => start(&mut lock(), &body),
-        (&Method::GET, ["v1", "sessions", _], Some(id)) => match lock().sessions.iter().find(|s| s.id == id) {
-            Some(session) => whole(&detail(session.clone())),
-            None => missing(),
-        },
+        (&Method::GET, ["v1", "sessions", _], Some(id)) => {
+            match lock().sessions.iter().find(|s| s.id == id) {
+                Some(session) => whole(&detail(session.clone())),
+                None => missing(),
+            }
+        }
         (&Method::DELETE, ["v1", "sessions", _], Some(id)) => forget(&mut lock(), id),
         (&Method::GET, ["v1", "sessions", _, "logs"], Some(id)) => logs(&lock(), id, &query),
         (&Method::POST, ["v1", "sessions", _, verb], Some(id)) => act(&mut lock(), id, verb, &body),
@@ -316,7 +336,9 @@ fn forget(world: &mut World, id: Uuid) -> Response<Body> {
 
 fn act(world: &mut World, id: Uuid, verb: &str, body: &[u8]) -> Response<Body> {
     let order: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let Some(before) = world.sessions.iter().find(|session| session.id == id).cloned() else { return missing() };
+    let Some(before) = world.sessions.iter().find(|session| session.id == id).cloned() else {
+        return missing();
+    };
     if order["generation"].as_u64().is_some_and(|generation| generation != before.generation) {
         return refuse(409, code::CHANGED, "the session changed since you looked");
     }
@@ -378,7 +400,8 @@ fn logs(world: &World, id: Uuid, query: &str) -> Response<Body> {
     stream(lines, world.log_lines.subscribe(), move |(of, line)| (of == id).then_some(line))
 }
 
-fn detail(session: Session) -> Detail {
+/// The detail of a session.
+pub(crate) fn detail(session: Session) -> Detail {
     Detail {
         argv: vec![vec!["ffmpeg".to_owned(), "-i".to_owned(), session.url.clone()]],
         session,
@@ -413,7 +436,7 @@ fn refuse(status: u16, code: &str, detail: &str) -> Response<Body> {
 fn stream<T: Clone + Send + 'static>(
     first: Vec<String>,
     rest: broadcast::Receiver<T>,
-    pick: impl Fn(T) -> Option<String> + Send + 'static,
+    pick: impl Fn(T) -> Option<String> + Send + Sync + 'static,
 ) -> Response<Body> {
     let first: String = first.iter().map(|line| format!("{line}\n")).collect();
     let start = futures_util::stream::iter((!first.is_empty()).then_some(first));
@@ -443,7 +466,7 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Waits until `check` gives something, and no longer than ten seconds.
-pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
             if let Some(value) = check() {
