@@ -69,6 +69,8 @@ pub(crate) struct App {
     pub(crate) overlay: Option<Overlay>,
     /// Orders without a certain outcome.
     pub(crate) pending: Vec<Pending>,
+    /// The request, and the session, whose answer replaces what we took for true.
+    pub(crate) looked_at: Option<(u64, Uuid)>,
     /// The last thing worth saying.
     pub(crate) notice: Option<Notice>,
     /// What happened lately, the newest last.
@@ -283,6 +285,7 @@ impl App {
             screens: Vec::new(),
             overlay: None,
             pending: Vec::new(),
+            looked_at: None,
             notice: None,
             recent: VecDeque::new(),
             redraw: Redraw::Now,

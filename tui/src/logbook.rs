@@ -211,7 +211,7 @@ impl Logbook {
     }
 
     /// Goes to the first line.
-    pub(crate) fn to_top(&mut self, height: usize) {
+    pub(crate) fn go_to_top(&mut self, height: usize) {
         self.stay(0, height);
     }
 
@@ -257,7 +257,7 @@ impl Logbook {
 
     /// Goes to a match: the next after the current one, or the one before; without a current one the next
     /// from the top of the screen. Past either end it starts again at the other.
-    pub(crate) fn to_hit(&mut self, direction: Direction, height: usize) {
+    pub(crate) fn go_to_hit(&mut self, direction: Direction, height: usize) {
         let top = self.window(height).next().map_or(0, |(number, _)| number);
         let Some(search) = &mut self.search else { return };
         let hits = &search.hits;
@@ -275,7 +275,7 @@ impl Logbook {
     }
 
     /// Goes to the next or previous warning or worse.
-    pub(crate) fn to_problem(&mut self, direction: Direction, height: usize) -> bool {
+    pub(crate) fn go_to_problem(&mut self, direction: Direction, height: usize) -> bool {
         let rows = self.window(height).next().map_or(0, |(number, _)| number);
         let is_problem = |number: &&u64| matches!(self.entry(**number), Entry::Line { level, .. } if *level >= Level::Warning);
         let found = match direction {
@@ -487,10 +487,10 @@ mod tests {
         assert_eq!(book.search.as_ref().unwrap().count(), 0, "a capital letter means itself");
         book.search_for("line 1.$").unwrap();
         assert_eq!(book.search.as_ref().unwrap().count(), 10);
-        book.to_hit(Direction::Down, HEIGHT);
+        book.go_to_hit(Direction::Down, HEIGHT);
         assert_eq!(book.search.as_ref().unwrap().position(), Some(1), "none below: starts at the top");
         assert!(on_screen(&book).contains(&"line 10"));
-        book.to_hit(Direction::Up, HEIGHT);
+        book.go_to_hit(Direction::Up, HEIGHT);
         assert_eq!(book.search.as_ref().unwrap().position(), Some(10));
         book.take(line(31, Level::Info, "line 1x"));
         assert_eq!(book.search.as_ref().unwrap().count(), 11);

@@ -1,5 +1,7 @@
 //! The program as scripts use it, against a stand-in engine.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 mod fake;
 
 use std::{

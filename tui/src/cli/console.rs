@@ -32,10 +32,9 @@ pub(super) async fn show(
     }
     let client = Client::find(socket)?;
     // Whoever may not, or finds nobody, learns so in a line rather than from a screen that stays empty.
-    match client.engine().await {
-        Err(error @ (Error::Unreachable { .. } | Error::Denied { .. })) => return Err(error.into()),
-        // One that is slow or odd is worth watching.
-        Ok(_) | Err(_) => {}
+    // One that is slow or odd is worth watching, though.
+    if let Err(error @ (Error::Unreachable { .. } | Error::Denied { .. })) = client.engine().await {
+        return Err(error.into());
     }
     let access = if read_only { Access::ReadOnly } else { Access::Full };
     let app = App::new(node(), access, theme(no_color), TimeZone::system(), Now::read());

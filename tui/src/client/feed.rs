@@ -189,7 +189,7 @@ async fn listen_to_log(
             }
             records.push(record);
         }
-        let ended = records.iter().any(|record| *record == LogRecord::End);
+        let ended = records.contains(&LogRecord::End);
         tell(messages, Msg::Log(ticket, LogNews::Records(records))).await;
         if ended {
             return Ok(Ended::Said);

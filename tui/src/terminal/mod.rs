@@ -123,7 +123,7 @@ pub(crate) fn fault() -> Option<&'static str> {
         return Some("standard output is not a terminal");
     }
     let name = std::env::var("TERM").unwrap_or_default();
-    matches!(name.as_str(), "" | "dumb").then_some("this terminal (TERM) can't show a screen")
+    (name == "dumb").then_some("this terminal (TERM) can't show a screen")
 }
 
 fn size() -> Size {

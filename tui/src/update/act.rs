@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use sluice_protocol::{Session, State, code};
+use sluice_protocol::{Detail, Session, State, code};
 use uuid::Uuid;
 
 use crate::{
-    app::{Access, App, Overlay, Pending, Row, Tone},
+    app::{Access, App, Overlay, Pending, Redraw, Row, Tone},
+    clean,
     condition::{self, Word},
     dialog::{Answer, Dialog, Standing, Target, Verdict},
     event::{Act, Effect, Failure, Order},
@@ -136,8 +137,9 @@ pub(super) fn check_uncertain(app: &mut App) {
 }
 
 /// Takes the outcome of an order.
-pub(super) fn done(app: &mut App, ticket: u64, result: Result<Box<Session>, Failure>) {
-    let Some(at) = app.pending.iter().position(|pending| pending.ticket == ticket) else { return };
+pub(super) fn done(app: &mut App, ticket: u64, result: Result<Box<Session>, Failure>) -> Option<Effect> {
+    let at = app.pending.iter().position(|pending| pending.ticket == ticket)?;
+    let mut effect = None;
     let what = {
         let pending = &mut app.pending[at];
         pending.in_flight = false;
@@ -149,7 +151,13 @@ pub(super) fn done(app: &mut App, ticket: u64, result: Result<Box<Session>, Fail
             app.say(Tone::Good, format!("{what}: done"));
         }
         Err(Failure::Refused(code, detail)) => {
-            app.pending.remove(at);
+            let id = app.pending.remove(at).id;
+            if code == code::CHANGED {
+                // What we have is not what the engine has, so nothing on this session would be accepted.
+                let ticket = app.ticket();
+                app.looked_at = Some((ticket, id));
+                effect = Some(Effect::AskDetail { ticket, id });
+            }
             let words = match code.as_str() {
                 code::CHANGED => format!("{what}: refused, it changed meanwhile: look again ({detail})"),
                 _ => format!("{what}: refused: {detail}"),
@@ -167,6 +175,20 @@ pub(super) fn done(app: &mut App, ticket: u64, result: Result<Box<Session>, Fail
                 check_uncertain(app);
             }
         }
+    }
+    effect
+}
+
+/// Takes the session as the engine has it, after it refused an order for one that had changed.
+pub(super) fn look_answer(app: &mut App, ticket: u64, answer: &Result<Box<Detail>, String>) {
+    let Some((_, id)) = app.looked_at.take_if(|(asked, _)| *asked == ticket) else { return };
+    let now = app.now.instant;
+    if let (Ok(detail), Some(row)) = (answer, app.rows.get_mut(&id)) {
+        let mut session = detail.session.clone();
+        clean::session(&mut session);
+        row.replace(session, now);
+        app.list.stale = true;
+        app.redraw = app.redraw.max(Redraw::Soon);
     }
 }
 

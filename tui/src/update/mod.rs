@@ -44,13 +44,13 @@ pub(crate) fn update(app: &mut App, msg: Msg) -> Option<Effect> {
             None
         }
         Msg::Detail(ticket, answer) => {
+            act::look_answer(app, ticket, &answer);
             reading::detail_answer(app, ticket, answer);
             None
         }
         Msg::Done(ticket, result) => {
             app.redraw = app.redraw.max(Redraw::Soon);
-            act::done(app, ticket, result);
-            None
+            act::done(app, ticket, result)
         }
     };
     list::settle(app);

@@ -83,6 +83,10 @@ fn snapshot(
 fn state(app: &mut App, change: StateChange) {
     let now = app.now.instant;
     let Some(row) = app.rows.get_mut(&change.id) else { return };
+    if row.session.state == change.to && row.session.state_since == change.at {
+        // The snapshot had it already; counting it twice would make every order one for a session that changed.
+        return;
+    }
     let mut session = row.session.clone();
     session.state = change.to;
     session.state_since = change.at;

@@ -87,7 +87,7 @@ fn accept(app: &mut App) -> Option<Effect> {
     let height = log_height(app);
     match app.log() {
         Some(log) if empty => log.search = None,
-        Some(log) => log.to_hit(Direction::Down, height),
+        Some(log) => log.go_to_hit(Direction::Down, height),
         None if empty => {
             app.list.filter = Filter::default();
             list::sort_anew(app);

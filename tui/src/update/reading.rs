@@ -89,18 +89,19 @@ pub(super) fn on_log(app: &mut App, command: Command) -> Option<Effect> {
         Command::HalfDown => log.scroll((page / 2).max(1), height),
         Command::PageUp => log.scroll(-page, height),
         Command::PageDown => log.scroll(page, height),
-        Command::Top => log.to_top(height),
+        Command::Top => log.go_to_top(height),
         Command::Bottom => log.follow(),
         Command::Follow if log.follows() => log.pause(height),
         Command::Follow => log.follow(),
         Command::Left => log.across = log.across.saturating_sub(SIDEWAYS),
         Command::Right => log.across = (log.across + SIDEWAYS).min(WIDEST),
         Command::NextHit | Command::PreviousHit if log.search.is_some() => {
-            log.to_hit(direction(command), height);
+            log.go_to_hit(direction(command), height);
         }
         Command::NextHit | Command::PreviousHit => app.say(Tone::Plain, "nothing is searched for: / begins"),
         Command::NextProblem | Command::PreviousProblem => {
-            if !log.to_problem(direction(command), height) {
+            let found = log.go_to_problem(direction(command), height);
+            if !found {
                 app.say(Tone::Plain, "no other warning or error that way");
             }
         }

@@ -356,6 +356,29 @@ fn a_refusal_is_said_in_the_engines_words() {
 }
 
 #[test]
+fn an_order_that_came_too_late_makes_us_look_again() {
+    let mut console = Console::with(some(1));
+    console.press("r");
+    let ticket = console.orders()[0].ticket;
+    let refused = Failure::Refused("changed".to_owned(), "the session changed".to_owned());
+    console.send(Msg::Done(ticket, Err(refused)));
+    let Some(Effect::AskDetail { ticket, .. }) = console.effects.last().cloned() else { panic!("it looks") };
+    let mut session = fake::session(1, "session 01");
+    session.generation = 9;
+    console.send(Msg::Detail(ticket, Ok(Box::new(fake::detail(session)))));
+    console.press("r");
+    assert_eq!(console.orders()[1].generation, 9);
+}
+
+#[test]
+fn a_change_that_the_snapshot_had_already_counts_once() {
+    let mut console = Console::with(some(1));
+    console.change(1, State::Failed);
+    console.change(1, State::Failed);
+    assert_eq!(console.app.rows[&id(1)].session.generation, 4);
+}
+
+#[test]
 fn a_run_that_makes_nothing_stalls_and_one_too_slow_is_slow() {
     let mut console = Console::with(some(2));
     console.patch(2, |session| session.speed = Some(0.7));
@@ -555,7 +578,7 @@ fn take(console: &mut Console, step: Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn no_sequence_of_messages_at_any_size_panics_or_acts_unasked(steps in prop::collection::vec(steps(), 1..80)) {

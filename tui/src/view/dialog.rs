@@ -90,15 +90,19 @@ fn target(app: &App, target: &Target, area: Rect, buf: &mut Buffer) {
         Standing::Listed(_) => format::plural(target.viewers as usize, "viewer"),
     };
     let mut pen = Pen::new(buf, area);
-    let title = usize::from(area.width).saturating_sub(44).max(10);
+    let narrow = area.width < 56;
+    // How many watch is what must never be cut off.
+    let title = usize::from(area.width).saturating_sub(if narrow { 22 } else { 46 }).max(8);
     pen.column(&format::short(target.id), 9, Side::Left, style).column(
         &target.title,
         title,
         Side::Left,
         style,
     );
-    pen.put(" ", style).column(&target.user, 8, Side::Left, style).put(" ", style);
-    pen.column(target.kind, 5, Side::Left, style).column(&target.age, 6, Side::Right, style);
+    if !narrow {
+        pen.put(" ", style).column(&target.user, 8, Side::Left, style).put(" ", style);
+        pen.column(target.kind, 5, Side::Left, style).column(&target.age, 6, Side::Right, style);
+    }
     pen.put("  ", style).put(&viewers, if target.viewers > 0 { theme.strong() } else { style });
 }
 

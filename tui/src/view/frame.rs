@@ -61,7 +61,11 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
     let (cpu, rss) = (known(format::percent(totals.cpu)), known(format::bytes(totals.rss)));
     let disk = known(share(engine.storage.used, engine.storage.max));
     if !wide {
-        pen.put(&format!("cpu{cpu} disk{disk}"), theme.text());
+        for text in [format!("cpu{cpu}"), format!(" disk{disk}")] {
+            if text.len() <= usize::from(pen.room()) {
+                pen.put(&text, theme.text());
+            }
+        }
         return;
     }
     let nearly_full = engine.storage.max > 0 && engine.storage.used / (engine.storage.max / 100).max(1) >= 80;
@@ -302,7 +306,11 @@ fn hints(app: &App, area: Rect, buf: &mut Buffer) {
         pen.put("C", theme.key()).put(" retry  ", theme.text());
     }
     let last = "? help";
-    for binding in all.iter().filter(|binding| binding.command != keymap::Command::Help) {
+    let may_act = app.is_live() && app.access == Access::Full;
+    let offered = |binding: &&&keymap::Binding| {
+        binding.command != keymap::Command::Help && (may_act || binding.group != keymap::Group::Act)
+    };
+    for binding in all.iter().filter(offered) {
         let width = binding.shown.len() + binding.hint.len() + 3;
         if usize::from(pen.room()) < width + last.len() {
             break;

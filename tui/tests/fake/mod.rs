@@ -282,7 +282,7 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
                 let world = lock();
                 (world.snapshot(), world.events.subscribe())
             };
-            stream(vec![first], rest, |line| Some(line))
+            stream(vec![first], rest, Some)
         }
         (&Method::POST, ["v1", "sessions"], _) => start(&mut lock(), &body),
         (&Method::GET, ["v1", "sessions", _], Some(id)) => {
