@@ -85,7 +85,6 @@ fn write(pipe: u32, bytes: &[u8], times: u64) -> anyhow::Result<()> {
 
 /// A child that inherits every pipe and outlives this process, as a careless wrapper script leaves one.
 #[expect(clippy::disallowed_methods, reason = "a stray child is what the test is about")]
-#[expect(clippy::zombie_processes, reason = "nobody waits for a stray child")]
 fn sleeper() -> anyhow::Result<()> {
     Command::new("sleep").arg("600").spawn()?;
     Ok(())

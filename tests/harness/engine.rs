@@ -5,6 +5,7 @@
 //! shows in passing that no ffmpeg outlives its engine.
 
 #![expect(clippy::disallowed_methods, reason = "the rule is the engine's; these are the tests' own tools")]
+#![expect(clippy::print_stderr, reason = "a failed test shows what it saw")]
 
 use std::fmt::Write as _;
 use std::future::Future;

@@ -172,11 +172,10 @@ impl Rendition {
     /// The same, cut where a discontinuity lies.
     pub async fn stretches(&self) -> Vec<Vec<u8>> {
         let mut stretches: Vec<Vec<u8>> = Vec::new();
-        let mut expected = self.segments.keys().next().copied().unwrap_or_default();
+        let first = self.segments.keys().next().copied().unwrap_or_default();
         let mut init = None;
-        for (sequence, segment) in &self.segments {
+        for (expected, (sequence, segment)) in (first..).zip(&self.segments) {
             assert_eq!(*sequence, expected, "no segment was missed between two looks");
-            expected += 1;
             if stretches.is_empty() || segment.discontinuity || segment.init != init {
                 let section = segment.init.as_ref().expect("fragmented MP4 has an initialisation section");
                 stretches.push(bytes(&self.client, section).await);

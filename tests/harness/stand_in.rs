@@ -77,7 +77,7 @@ pub enum Step {
     Hang,
     /// Ends with this code.
     Exit(i32),
-    /// Ends by this signal.
+    /// Ends by this signal. Not by 11: Rust's runtime takes that one for a stack overflow first.
     Die(i32),
 }
 

@@ -1,5 +1,7 @@
 //! A terminal for the console: a real pseudo-terminal, and a screen that understands what is written to it.
 
+#![expect(clippy::print_stderr, reason = "a failed test shows what it saw")]
+
 use std::io::{Read as _, Write};
 use std::num::NonZero;
 use std::path::Path;

@@ -1,11 +1,16 @@
 //! The tools of these tests do what they say, so that a red test means the engine.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use portable_pty::CommandBuilder;
+use rustix::process::{Pid, Signal, kill_process};
 use sluice_tests::frames::{assert_gapless, beeps, numbers, pictures, sound_behind_picture};
 use sluice_tests::media::{FILM, RATE};
 use sluice_tests::stand_in::{Captured, Introduction, Order, Orders, Script, Step};
-use sluice_tests::{Air, Media, Origin, boxes, wait_for};
+use sluice_tests::terminal::Terminal;
+use sluice_tests::wait::becomes_true;
+use sluice_tests::{Air, Media, Origin, boxes, built, leftovers, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -119,10 +124,12 @@ async fn the_channel_can_be_muted_refused_and_cut() {
 
 /// What the engine asks of ffmpeg for a film, in short: one pipe a stream.
 fn arguments(input: &str) -> Vec<String> {
+    let output = "-output_ts_offset 10 -avoid_negative_ts disabled -f mp4";
+    let flags = "-movflags +delay_moov+default_base_moof+frag_discont+skip_trailer";
     format!(
-        "-nostdin -v level+warning -progress pipe:7 -i {input} \
-         -map 0:0 -c copy -f mp4 -movflags +empty_moov+delay_moov+default_base_moof+frag_keyframe pipe:5 \
-         -map 0:1 -c copy -f mp4 -movflags +empty_moov+delay_moov+default_base_moof -frag_duration 200000 pipe:6"
+        "-nostdin -v level+warning -progress pipe:7 -itsoffset 0 -copyts -i {input} \
+         -map 0:0 -c copy {output} {flags}+frag_keyframe pipe:5 \
+         -map 0:1 -c copy {output} {flags} -frag_duration 200000 pipe:6"
     )
     .split_whitespace()
     .map(str::to_owned)
@@ -173,4 +180,104 @@ async fn the_desk_gives_each_run_its_own_orders() {
     origin.open_gate("on");
     assert!(through.await.unwrap().unwrap().status().is_success());
     assert_eq!(origin.waiting_at("on"), 0);
+}
+
+/// Starts the stand-in on an address with a script, its output on a pipe of ours.
+#[expect(clippy::disallowed_methods, reason = "the rule is the engine's; a test may start the stand-in")]
+fn stand_in(origin: &Origin, script: Script) -> tokio::process::Child {
+    let address = origin.script("alone", "/files/film.mp4", script);
+    let output = "-map 0:0 -c copy -f mp4 -movflags +delay_moov+default_base_moof+frag_keyframe pipe:1";
+    tokio::process::Command::new(built::program("fake-ffmpeg"))
+        .args(["-i", &address])
+        .args(output.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_stand_in_writes_real_fragments_speaks_and_ends_as_told() {
+    let origin = Origin::start().await;
+    let script = Script::new([Step::say("[error] so it is"), Step::Rest, Step::Exit(3)]);
+    let output = stand_in(&origin, script).wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.stderr, b"[error] so it is\n");
+    assert_eq!(numbers(&output.stdout[..]).await.len(), (FILM * RATE) as usize);
+    let output = stand_in(&origin, Script::new([Step::Die(6)])).wait_with_output().await.unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6));
+}
+
+#[tokio::test]
+async fn the_stand_in_hears_a_polite_end_unless_told_otherwise() {
+    let origin = Origin::start().await;
+    for (steps, hears) in
+        [(vec![Step::gate("shut")], true), (vec![Step::IgnoreTerm, Step::gate("shut")], false)]
+    {
+        let mut child = stand_in(&origin, Script::new(steps));
+        wait_for(LIMIT, "the gate", || async { (origin.waiting_at("shut") == 1).then_some(()) }).await;
+        let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let patience = if hears { LIMIT } else { Duration::from_millis(500) };
+        let ended = tokio::time::timeout(patience, child.wait()).await;
+        assert_eq!(ended.is_ok(), hears);
+        drop(child);
+        wait_for(LIMIT, "the gate to be left", || async { (origin.waiting_at("shut") == 0).then_some(()) })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn the_stand_in_is_the_real_one_for_addresses_without_a_script() {
+    let version = |program: &str| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the rule is the engine's; a test may ask for a version"
+        )]
+        let output = std::process::Command::new(program).arg("-version").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(version(built::program("fake-ffmpeg").to_str().unwrap()), version("ffmpeg"));
+}
+
+#[tokio::test]
+async fn a_terminal_shows_what_a_program_writes_and_remembers_how_it_was() {
+    let mut command = CommandBuilder::new("sh");
+    command.args([
+        "-c",
+        "stty raw -echo; printf '\\033[?1049h\\033[?25lhello'; read -r line; printf 'size '; stty size",
+    ]);
+    let mut terminal = Terminal::run(command, 80, 24);
+    terminal.until_shows("hello").await;
+    assert!(terminal.is_alternate() && terminal.hides_cursor());
+    let restored = tokio::time::timeout(Duration::from_millis(200), terminal.assert_restored()).await;
+    assert!(restored.is_err(), "a raw line is not what it was");
+    terminal.resize(100, 30);
+    terminal.press("\n");
+    terminal.until_shows("size 30 100").await;
+    assert_eq!(terminal.ended().await, 0);
+}
+
+#[test]
+fn a_mark_finds_the_processes_that_carry_it() {
+    let mark = uuid::Uuid::new_v4().to_string();
+    #[expect(clippy::disallowed_methods, reason = "the rule is the engine's; a test may start a shell")]
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "sleep 600 & exec sleep 600"])
+        .env(leftovers::MARK, &mark)
+        .spawn()
+        .unwrap();
+    assert!(becomes_true(LIMIT, || leftovers::of(&mark)
+        .iter()
+        .filter(|process| process.name == "sleep")
+        .count()
+        == 2));
+    assert_eq!(leftovers::of("another"), vec![]);
+    for process in leftovers::of(&mark) {
+        kill_process(Pid::from_raw(process.pid).unwrap(), Signal::KILL).unwrap();
+    }
+    child.wait().unwrap();
+    assert!(becomes_true(LIMIT, || leftovers::of(&mark).is_empty()));
 }
