@@ -5,6 +5,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use hyper::{Response, StatusCode};
 use tokio::sync::watch;
 
 use super::{Answer, Counted, Shared, page};
-use crate::Media;
 
 /// What those who watch the channel get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +38,19 @@ const HEAD_START: f64 = 20.0;
 const PACKET: usize = 188;
 
 pub(super) struct Live {
-    programme: &'static Programme,
+    file: PathBuf,
+    programme: OnceLock<Programme>,
     began: Instant,
     air: watch::Sender<(Air, u64)>,
     watching: AtomicUsize,
 }
 
 impl Live {
-    pub(super) fn of(media: &Media) -> Self {
-        static PROGRAMME: OnceLock<Programme> = OnceLock::new();
-        let programme = PROGRAMME.get_or_init(|| {
-            Programme::of(std::fs::read(media.path("channel.ts")).expect("the channel can be read").into())
-        });
+    /// The channel that is in `file`, which is read when somebody watches.
+    pub(super) fn of(file: PathBuf) -> Self {
         Self {
-            programme,
+            file,
+            programme: OnceLock::new(),
             began: Instant::now(),
             air: watch::Sender::new((Air::On, 0)),
             watching: AtomicUsize::new(0),
@@ -70,10 +69,15 @@ impl Live {
         self.watching.load(Ordering::Relaxed)
     }
 
+    fn programme(&self) -> &Programme {
+        self.programme
+            .get_or_init(|| Programme::of(std::fs::read(&self.file).expect("there is a channel").into()))
+    }
+
     /// Where the channel is, `ago` seconds before now.
     fn position(&self, ago: f64) -> u64 {
         let seconds = self.began.elapsed().as_secs_f64() + HEAD_START - ago;
-        self.programme.position(seconds.max(0.0))
+        self.programme().position(seconds.max(0.0))
     }
 }
 
@@ -109,7 +113,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, burst: u32) -> Answer {
             // What a muted channel would have sent is lost, as it is with a real one.
             let from = std::mem::replace(&mut viewer.sent, now);
             if air == Air::On && now > from {
-                let bytes = viewer.shared.live.programme.between(from..now);
+                let bytes = viewer.shared.live.programme().between(from..now);
                 return Some((Ok::<_, io::Error>(Frame::data(bytes)), viewer));
             }
             let _changed = tokio::time::timeout(BEAT, viewer.air.changed()).await;

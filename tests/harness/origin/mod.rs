@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -65,7 +66,7 @@ pub struct Asked {
 }
 
 struct Shared {
-    media: &'static Media,
+    directory: PathBuf,
     asked: Mutex<Vec<Asked>>,
     connections: AtomicUsize,
     live: live::Live,
@@ -75,19 +76,19 @@ struct Shared {
 impl Origin {
     /// Opens on a free port of 127.0.0.1. The first caller waits until the media are made.
     pub async fn start() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+        let media = tokio::task::spawn_blocking(Media::ready).await.expect("media can be made");
+        Self::of(media.directory()).await
     }
 
-    /// Opens on this address.
-    pub async fn at(address: SocketAddr) -> Self {
-        let media = tokio::task::spawn_blocking(Media::ready).await.expect("media can be made");
-        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
+    /// Serves the files of another directory.
+    pub async fn of(directory: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
-            media,
+            directory: directory.to_path_buf(),
             asked: Mutex::default(),
             connections: AtomicUsize::new(0),
-            live: live::Live::of(media),
+            live: live::Live::of(directory.join("channel.ts")),
             scripts: script::Scripts::default(),
         });
         let serving = tokio::spawn(serve(listener, shared.clone()));
