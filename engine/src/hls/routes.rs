@@ -1,0 +1,430 @@
+//! One function per route: HTTP in, a call on the session, HTTP out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, USER_AGENT, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use warp::filters::BoxedFilter;
+use warp::reply::Response as Reply;
+use warp::{Filter, Reply as _};
+
+use super::media::{self, Asked};
+use super::playlist;
+use crate::access::{self, Denied};
+use crate::config::Server;
+use crate::problem::{Refusal, recover};
+use crate::serve::Peer;
+use crate::session::{Cause, Code, Fault, Handle, Id, Kind, Missing, Registry, Start, Started, State, Viewer};
+
+/// A start's body is a handful of fields.
+const MOST_BODY: u64 = 64 * 1024;
+/// A user agent is only there to tell viewers apart.
+const MOST_AGENT: usize = 256;
+
+/// What the routes work with.
+#[derive(Debug)]
+pub struct Playback {
+    /// All sessions.
+    pub registry: Arc<Registry>,
+    /// Who may ask, and by which names.
+    pub server: Server,
+    /// This machine's name.
+    pub machine: String,
+    /// Whether ffmpeg was found when the engine started.
+    pub ffmpeg_found: bool,
+}
+
+/// The body of a start, as netv's players send it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StartBody {
+    url: String,
+    content_type: Option<String>,
+    title: Option<String>,
+    source_id: Option<Text>,
+    #[expect(dead_code, reason = "read, so that a wrong type is said; the probe cache of series comes with a later version")]
+    series_id: Option<Text>,
+    #[expect(dead_code, reason = "as series_id")]
+    episode_id: Option<Text>,
+    #[expect(dead_code, reason = "as series_id")]
+    series_name: Option<String>,
+    deinterlace_fallback: Option<Flag>,
+    #[expect(dead_code, reason = "an event starts at its beginning; timelines come with a later version")]
+    start_at: Option<Number>,
+}
+
+/// Players send ids as text or as numbers.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Text(String),
+    Number(i64),
+}
+
+/// `1`, `0`, true, false, also as text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Flag(bool),
+    Number(u8),
+    Text(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Number(#[expect(dead_code, reason = "only its type counts yet")] f64),
+    Text(#[expect(dead_code, reason = "only its type counts yet")] String),
+}
+
+#[derive(Debug, Serialize)]
+struct StartAnswer {
+    session_id: Id,
+    playlist: String,
+    subtitles: [(); 0],
+    duration: Option<f64>,
+    seek_offset: f64,
+    transcoded_duration: f64,
+    state: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Progress {
+    segment_count: u64,
+    duration: Option<f64>,
+    state: &'static str,
+    transcoded_duration: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct ClearQuery {
+    url: String,
+}
+
+/// The route table of the playback listener.
+pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
+    let with = {
+        let playback = playback.clone();
+        warp::any().map(move || playback.clone())
+    };
+    let caller = warp::ext::get::<Peer>().and(warp::header::headers_cloned());
+    let body = warp::body::content_length_limit(MOST_BODY);
+
+    // The hot ones first. A path of one session's media never has another meaning.
+    let media = warp::path("transcode")
+        .and(warp::path::param::<Id>())
+        .and(warp::path::tail())
+        .and(get_or_head())
+        .and(with.clone())
+        .and(caller)
+        .then(async |id, rest: warp::path::Tail, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(serve_media(&playback, id, rest.as_str(), &viewer(peer, &headers), &headers).await)
+        });
+    let leave_delete = warp::path!("transcode" / Id).and(warp::delete());
+    let leave_post = warp::path!("transcode" / Id / "stop").and(warp::post());
+    let leave = leave_delete.or(leave_post).unify().and(with.clone()).and(caller).then(
+        async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(guarded(&playback, &headers).and_then(|()| leave_session(&playback, id, &viewer(peer, &headers))))
+        },
+    );
+    let progress = warp::path!("transcode" / "progress" / Id).and(get_or_head()).and(with.clone()).and(caller).then(
+        async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(guarded(&playback, &headers).and_then(|()| tell_progress(&playback, id, &viewer(peer, &headers))))
+        },
+    );
+    let seek = warp::path!("transcode" / "seek" / Id)
+        .and(warp::get().or(warp::post()).unify())
+        .and(with.clone())
+        .and(caller)
+        .then(async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(guarded(&playback, &headers).and_then(|()| seek_session(&playback, id, &viewer(peer, &headers))))
+        });
+    let start_post = warp::path!("transcode" / "start").and(warp::post()).and(body).and(warp::body::json());
+    let start_get = warp::path!("transcode" / "start").and(warp::get()).and(warp::query());
+    let start = start_post.or(start_get).unify().and(with.clone()).and(caller).then(
+        async |start: StartBody, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(start_session(&playback, start, peer, &headers).await)
+        },
+    );
+    let clear = warp::path!("transcode-clear").and(warp::delete()).and(warp::query()).and(with.clone()).and(caller).then(
+        async |query: ClearQuery, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(clear_session(&playback, &query.url, peer, &headers).await)
+        },
+    );
+    let health = warp::path!("healthz").and(get_or_head()).map(|| plain("ok\n"));
+    let ready = warp::path!("readyz").and(get_or_head()).and(with.clone()).map(|playback: Arc<Playback>| answer(readiness(&playback)));
+    let preflight = warp::options().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
+        |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| preflight(&playback, path.as_str(), &headers),
+    );
+    let subtitles = warp::path!("subs" / ..).and(get_or_head()).map(|| not_yet("subtitles"));
+    let channels = warp::path!("live" / ..).and(get_or_head()).map(|| not_yet("configured channels"));
+    let list = warp::path!("channels.m3u").and(get_or_head()).map(|| not_yet("configured channels"));
+    let metrics = warp::path!("metrics").and(get_or_head()).map(|| not_yet("metrics"));
+
+    let api = leave.or(progress).unify().or(seek).unify().or(start).unify().or(clear).unify();
+    let rest = health.or(ready).unify().or(preflight).unify().or(subtitles).unify().or(channels).unify().or(list).unify();
+    let rest = rest.or(metrics).unify();
+    let shared = playback;
+    let guarded = api.and(warp::header::headers_cloned()).map(move |reply, headers| with_origin(&shared, reply, &headers));
+    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify().boxed()
+}
+
+async fn serve_media(playback: &Playback, id: Id, rest: &str, viewer: &Viewer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+    let asked = Asked::parse(rest).ok_or_else(|| Refusal::not_found("no session has such a file"))?;
+    if let Asked::NotYet(what) = asked {
+        return Err(Refusal::not_yet(&format!("{what}: not in this version; open stream.m3u8")));
+    }
+    let handle = playback.registry.get(id)?;
+    if let Some(fault) = handle.held() {
+        return Err(fault.into());
+    }
+    match asked {
+        Asked::Multivariant | Asked::Playlist(_) => {
+            handle.heard(viewer);
+            let index = if wants_to_go(&handle) { playable(&handle).await? } else { handle.shelf().index() };
+            match asked {
+                Asked::Playlist(rendition) => {
+                    if !index.shapes.iter().any(|shape| shape.rendition == rendition) {
+                        return Err(Refusal::not_found("the session has no such rendition"));
+                    }
+                    let text = index.rendered(&rendition.to_string(), || playlist::media(&index, rendition));
+                    Ok(media::playlist(text))
+                }
+                _ => Ok(media::playlist(index.rendered("stream", || playlist::multivariant(&index)))),
+            }
+        }
+        Asked::Init(rendition, name) => {
+            handle.heard(viewer);
+            let served = handle.shelf().init(rendition, &name).ok_or_else(|| gone(&handle))?;
+            Ok(media::init(served, rendition, headers))
+        }
+        Asked::Segment(rendition, number) => match handle.segment(viewer, rendition, number).await {
+            Ok(served) => Ok(media::segment(served, rendition, headers)),
+            Err(Missing::Absent) => Err(gone(&handle)),
+            Err(Missing::Lost) => Err(Fault::refusal(Code::StorageLost, "the segment can't be read from storage any more").into()),
+        },
+        Asked::NotYet(_) => Err(Refusal::not_found("no session has such a file")),
+    }
+}
+
+/// Whether a playlist request has to wait, or to make it go on: a rest of a film that is whole does not.
+fn wants_to_go(handle: &Handle) -> bool {
+    match handle.snapshot().state {
+        State::Running | State::Ahead | State::Complete => false,
+        // What was made of a film before it failed stays playable.
+        State::Failed => handle.shelf().index().segments.is_empty(),
+        State::Starting | State::Backoff | State::Stopping | State::Stopped | State::Ended => true,
+    }
+}
+
+async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal> {
+    let snapshot = handle.snapshot();
+    if snapshot.state == State::Ended && !revives(&snapshot) {
+        return Err(ended().into());
+    }
+    if snapshot.state == State::Backoff && !handle.shelf().index().segments.is_empty() {
+        return Ok(handle.shelf().index());
+    }
+    handle.playable(Cause::Demand, None).await?;
+    Ok(handle.shelf().index())
+}
+
+/// A window that came to rest by itself comes back when it is asked for; an ended film needs a start.
+fn revives(snapshot: &crate::session::Snapshot) -> bool {
+    snapshot.kind == Some(Kind::Window) && matches!(snapshot.cause, Cause::Idle | Cause::Viewer)
+}
+
+fn ended() -> Fault {
+    Fault::refusal(Code::Ended, "the session has ended and its segments are gone: start it again")
+}
+
+fn gone(handle: &Handle) -> Refusal {
+    let snapshot = handle.snapshot();
+    if snapshot.state == State::Ended && !revives(&snapshot) {
+        return ended().into();
+    }
+    Refusal::not_found("there is no such segment, or not any more")
+}
+
+async fn start_session(playback: &Playback, body: StartBody, peer: Peer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+    admitted(playback, peer, headers)?;
+    if body.url.is_empty() {
+        return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
+    }
+    let start = Start {
+        url: body.url,
+        content_type: body.content_type,
+        title: body.title,
+        source_id: body.source_id.map(Text::into_string),
+        user: None,
+        deinterlace_fallback: body.deinterlace_fallback.map(Flag::meaning).transpose()?.unwrap_or(false),
+    };
+    let Started { handle, snapshot } = playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await?;
+    Ok(warp::reply::json(&StartAnswer {
+        session_id: handle.id(),
+        playlist: format!("/transcode/{}/stream.m3u8", handle.id()),
+        subtitles: [],
+        duration: snapshot.duration,
+        seek_offset: 0.0,
+        transcoded_duration: snapshot.produced,
+        state: snapshot.state.name(),
+    })
+    .into_response())
+}
+
+fn tell_progress(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
+    let handle = playback.registry.get(id)?;
+    let snapshot = handle.snapshot();
+    if snapshot.state != State::Ended {
+        handle.heard(viewer);
+    }
+    let progress = Progress {
+        segment_count: snapshot.segments,
+        duration: snapshot.duration,
+        state: snapshot.state.name(),
+        transcoded_duration: snapshot.produced,
+    };
+    Ok(warp::reply::json(&progress).into_response())
+}
+
+fn seek_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
+    let handle = playback.registry.get(id)?;
+    handle.heard(viewer);
+    let reason = "this session is no timeline: its playlist holds what can be played; timelines are not in this version";
+    Err(Refusal::not_seekable(reason))
+}
+
+fn leave_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
+    if let Ok(handle) = playback.registry.get(id) {
+        handle.leave(viewer);
+    }
+    Ok(warp::reply::json(&serde_json::json!({ "status": "stopped" })).into_response())
+}
+
+async fn clear_session(playback: &Playback, url: &str, peer: Peer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+    admitted(playback, peer, headers)?;
+    let cleared = playback.registry.clear(url, &viewer(peer, headers)).await?;
+    Ok(warp::reply::json(&serde_json::json!({ "status": "cleared", "session_id": cleared })).into_response())
+}
+
+fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
+    let world = playback.registry.world();
+    if world.shutdown.is_cancelled() {
+        return Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down").into());
+    }
+    if !playback.ffmpeg_found {
+        return Err(Fault::refusal(Code::FfmpegMissing, "ffmpeg was not found: look at ffmpeg.path").into());
+    }
+    match world.store.admit() {
+        Ok(()) => Ok(plain("ready\n")),
+        Err(fault) => Err(Refusal::unavailable(fault)),
+    }
+}
+
+fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {
+    let mut reply = StatusCode::NO_CONTENT.into_response();
+    let is_media = path.strip_prefix("/transcode/").and_then(|rest| rest.split('/').next()).is_some_and(|first| first.parse::<Id>().is_ok());
+    let answers = reply.headers_mut();
+    if is_media {
+        media::open_to_all(answers);
+    } else if let Some(origin) = access::allowed_origin(headers, &playback.server) {
+        answers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        answers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    answers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS"));
+    answers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Range, If-None-Match"));
+    answers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    reply
+}
+
+/// Routes that start or remove something: who asks, and from which page.
+fn admitted(playback: &Playback, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+    access::admit_start(address(peer), headers, &playback.server, &playback.machine).map_err(denied)
+}
+
+/// Routes that tell or change something of a session whose id the caller knows: from which page.
+fn guarded(playback: &Playback, headers: &HeaderMap) -> Result<(), Refusal> {
+    access::admit_page(headers, &playback.server, &playback.machine).map_err(denied)
+}
+
+fn denied(denied: Denied) -> Refusal {
+    match denied {
+        Denied::Unauthorized(says) => Refusal::unauthorized(&says),
+        Denied::ForbiddenOrigin(says) => Refusal::forbidden_origin(&says),
+    }
+}
+
+/// Pages of an allowed origin may read the answer.
+fn with_origin(playback: &Playback, mut reply: Reply, headers: &HeaderMap) -> Reply {
+    if let Some(origin) = access::allowed_origin(headers, &playback.server) {
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        reply.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
+    }
+    reply
+}
+
+fn answer(outcome: Result<Reply, Refusal>) -> Reply {
+    outcome.unwrap_or_else(|refusal| {
+        let mut reply = refusal.into_response();
+        media::open_to_all(reply.headers_mut());
+        reply
+    })
+}
+
+fn not_yet(what: &str) -> Reply {
+    Refusal::not_yet(&format!("{what}: not in this version")).into_response()
+}
+
+fn plain(text: &'static str) -> Reply {
+    let mut reply = Reply::new(Bytes::from_static(text.as_bytes()).into());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply
+}
+
+fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    warp::method().and_then(async |method: Method| {
+        // hyper leaves the body of an answer to HEAD out by itself.
+        if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(warp::reject::not_found()) }
+    })
+    .untuple_one()
+}
+
+fn viewer(peer: Peer, headers: &HeaderMap) -> Viewer {
+    let agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MOST_AGENT).collect());
+    Viewer { address: address(peer), user_agent: agent }
+}
+
+fn address(peer: Peer) -> IpAddr {
+    match peer {
+        Peer::Tcp(address) => address.ip().to_canonical(),
+        // Playback has no Unix listener; whoever could use one is on this machine.
+        Peer::Unix { .. } => IpAddr::from([127, 0, 0, 1]),
+    }
+}
+
+impl Text {
+    fn into_string(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+impl Flag {
+    fn meaning(self) -> Result<bool, Refusal> {
+        match self {
+            Self::Flag(flag) => Ok(flag),
+            Self::Number(0) => Ok(false),
+            Self::Number(1) => Ok(true),
+            Self::Text(text) if matches!(text.as_str(), "1" | "true") => Ok(true),
+            Self::Text(text) if matches!(text.as_str(), "" | "0" | "false") => Ok(false),
+            Self::Number(_) | Self::Text(_) => Err(Refusal::bad_request("deinterlace_fallback is 1, 0, true or false")),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What is known about an address: its first bytes, the probe, and the memory of both.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::run::failure_fault;
+use super::{Cause, Code, Fault, Heals};
+use crate::address::{Address, AddressError, Meaning, Rules};
+use crate::config::{Config, Source, UserAgent};
+use crate::fetch::{FetchError, Fetcher};
+use crate::ffmpeg::{self, Container, Evidence, Input, Lines, Probe, ProbeError, Sniff, Transport};
+use crate::process::{CaptureError, Launcher, Order, Pipe, SpawnError, capture};
+
+/// What was learnt is believed for this long.
+const BELIEVED: Duration = Duration::from_secs(60 * 60);
+/// So many addresses are remembered.
+const MOST: usize = 1_000;
+/// An answer of ffprobe is never this large.
+const PROBE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Looks at inputs, and remembers what it saw.
+#[derive(Debug)]
+pub struct Inputs {
+    rules: Arc<Rules>,
+    fetcher: Fetcher,
+    launcher: Launcher,
+    ffprobe: PathBuf,
+    user_agent: UserAgent,
+    tls_verify: bool,
+    limit: Duration,
+    known: Mutex<HashMap<String, Arc<Known>>>,
+}
+
+/// What is known about an address.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub input: Input,
+    pub probe: Probe,
+    /// It can be continued at any place.
+    pub ranges: bool,
+    /// It has an end: a length, or a playlist that says so.
+    pub bounded: bool,
+    at: Instant,
+}
+
+impl Inputs {
+    /// Looks at inputs as the config says.
+    pub fn new(rules: Arc<Rules>, fetcher: Fetcher, launcher: Launcher, config: &Config) -> Self {
+        Self {
+            rules,
+            fetcher,
+            launcher,
+            ffprobe: config.ffmpeg.ffprobe_path.clone(),
+            user_agent: config.input.user_agent.clone(),
+            tls_verify: config.input.tls_verify,
+            limit: config.sessions.probe_timeout,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Looks at an address, or remembers.
+    pub(super) async fn look(&self, address: &Address, source: Option<&Source>) -> Result<Arc<Known>, Fault> {
+        let looked = tokio::time::timeout(self.limit, async {
+            if let Some(known) = self.remembered(address) {
+                // What was allowed then may point elsewhere now.
+                self.rules.resolve(address).await.map_err(|error| address_fault(&error))?;
+                return Ok(known);
+            }
+            self.look_anew(address, source).await
+        });
+        looked.await.unwrap_or_else(|_| {
+            let reason = format!("the source did not answer within {} s (sessions.probe_timeout)", self.limit.as_secs());
+            Err(Fault::new(Code::Unreachable, Cause::Source, reason))
+        })
+    }
+
+    /// What was learnt of it proved wrong, or useless.
+    pub(super) fn forget(&self, address: &Address) {
+        self.lock().remove(address.as_ffmpeg());
+    }
+
+    fn remembered(&self, address: &Address) -> Option<Arc<Known>> {
+        let known = self.lock().get(address.as_ffmpeg()).cloned()?;
+        (known.at.elapsed() < BELIEVED).then_some(known)
+    }
+
+    async fn look_anew(&self, address: &Address, source: Option<&Source>) -> Result<Arc<Known>, Fault> {
+        let first = self.fetcher.first_bytes(address, source, self.limit).await.map_err(|error| fetch_fault(&error))?;
+        let sniffed = ffmpeg::sniff(&first.bytes);
+        let container = container(sniffed)?;
+        let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
+        let input = Input {
+            address: match address.path() {
+                Some(path) => path.to_string_lossy().into_owned(),
+                // TLS options are fatal on plain HTTP, so an address that leads to TLS is given as it ends.
+                None if first.final_url.scheme() == "https" && !address.as_ffmpeg().starts_with("https:") => first.final_url.to_string(),
+                None => address.as_ffmpeg().to_owned(),
+            },
+            transport: if address.is_file() { Transport::File } else { Transport::Http { ranges: first.ranges } },
+            container: Some(container),
+            user_agent: user_agent.text().map(str::to_owned),
+            headers: source.map(|source| source.headers.clone()).unwrap_or_default(),
+            tls_verify: self.tls_verify,
+        };
+        let probe = self.probe(&input).await?;
+        let playlist_ended = sniffed == Sniff::HlsMedia { ended: true };
+        let bounded = playlist_ended || (container != Container::Hls && (first.ranges || first.length.is_some()));
+        // A playlist's segments are asked for whole; where it ends, any of them can be asked for again.
+        let ranges = first.ranges || playlist_ended;
+        let known = Arc::new(Known { input, probe, ranges, bounded, at: Instant::now() });
+        let mut all = self.lock();
+        if all.len() >= MOST {
+            all.retain(|_, known| known.at.elapsed() < BELIEVED / 2);
+        }
+        if all.len() < MOST {
+            all.insert(address.as_ffmpeg().to_owned(), known.clone());
+        }
+        Ok(known)
+    }
+
+    async fn probe(&self, input: &Input) -> Result<Probe, Fault> {
+        let order = Order {
+            program: self.ffprobe.clone(),
+            args: ffmpeg::probe::arguments(input),
+            outputs: vec![Pipe::Media],
+            stdout: Some(0),
+            label: "probe".to_owned(),
+        };
+        let captured = capture(&self.launcher, order, self.limit, PROBE_BYTES).await.map_err(|error| capture_fault(&error))?;
+        let mut evidence = Evidence::default();
+        let (mut lines, mut said) = (Lines::default(), Vec::new());
+        lines.feed(&captured.stderr, &mut said);
+        lines.finish(&mut said);
+        for line in &said {
+            evidence.observe(line);
+        }
+        match Probe::parse(&captured.stdout) {
+            Ok(probe) if probe.is_protected() => {
+                let reason = "the media is encrypted; it can't be played without its keys";
+                Err(Fault::new(Code::Protected, Cause::Source, reason).heals(Heals::Never))
+            }
+            Ok(probe) if probe.video().is_none() && probe.audio().is_none() => {
+                let reason = "there is neither picture nor sound in it that ffmpeg knows";
+                Err(Fault::new(Code::Unsupported, Cause::Source, reason).heals(Heals::Never))
+            }
+            Ok(probe) => Ok(probe),
+            Err(error) => Err(match (evidence.fault(), error) {
+                (Some((failure, line)), _) => failure_fault(failure, line, false),
+                (None, ProbeError::NoStreams) => Fault::new(Code::NotMedia, Cause::Source, "ffprobe found no media in it").heals(Heals::Never),
+                (None, error) => Fault::new(Code::NotMedia, Cause::Source, format!("{error} ({})", captured.exit)).heals(Heals::Never),
+            }),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn container(sniffed: Sniff) -> Result<Container, Fault> {
+    let not_media = |reason: &str| Err(Fault::new(Code::NotMedia, Cause::Source, reason).heals(Heals::Never));
+    match sniffed {
+        Sniff::Media(container) => Ok(container),
+        Sniff::HlsMedia { .. } => Ok(Container::Hls),
+        Sniff::Unknown => Ok(Container::Other),
+        Sniff::HlsMaster => {
+            let reason = "the address is an HLS multivariant playlist, which this version does not resolve: give the address of one of its variants";
+            Err(Fault::new(Code::Unsupported, Cause::Source, reason).heals(Heals::Never))
+        }
+        Sniff::Html => not_media("the source sent a web page instead of media: look at the address and the account"),
+        Sniff::Json => not_media("the source sent JSON instead of media: look at the address and the account"),
+        Sniff::Text => not_media("the source sent text instead of media"),
+        Sniff::Empty => not_media("the source sent nothing: zero bytes"),
+    }
+}
+
+/// What the address rules refuse, in the session's terms.
+pub(super) fn address_fault(error: &AddressError) -> Fault {
+    let (code, cause, heals) = match error.meaning() {
+        Meaning::Forbidden => (Code::ForbiddenAddress, Cause::Config, Heals::Never),
+        Meaning::Unreachable => (Code::Unreachable, Cause::Source, Heals::Soon),
+        Meaning::NotFound => (Code::NotFound, Cause::Source, Heals::Never),
+        Meaning::Bad => (Code::BadRequest, Cause::Viewer, Heals::Never),
+    };
+    Fault::new(code, cause, error.to_string()).heals(heals)
+}
+
+fn fetch_fault(error: &FetchError) -> Fault {
+    let source = |code, heals| Fault::new(code, Cause::Source, error.to_string()).heals(heals);
+    match error {
+        FetchError::Forbidden(error) => address_fault(error),
+        FetchError::Refused { .. } => source(Code::Refused, Heals::Rarely),
+        FetchError::NotFound { .. } => source(Code::NotFound, Heals::Rarely),
+        FetchError::Empty => source(Code::NotMedia, Heals::Never),
+        _ => source(Code::Unreachable, Heals::Soon),
+    }
+}
+
+fn capture_fault(error: &CaptureError) -> Fault {
+    match error {
+        CaptureError::Spawn(SpawnError::NotFound(program) | SpawnError::Denied(program)) => {
+            let reason = format!("`{}` can't be run: install ffmpeg, or correct ffmpeg.ffprobe_path", program.display());
+            Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
+        }
+        other => Fault::new(Code::Unreachable, Cause::Source, format!("the input could not be probed: {other}")),
+    }
+}

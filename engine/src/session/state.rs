@@ -1,0 +1,1169 @@
+//! The states of a session and `step`, the one function that moves between them.
+//!
+//! It does no I/O and reads no clock: events go in with the time they happened, actions come out. What a
+//! session shows (`State`) is a function of its phase and of its runs.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Fault, Heals, retry};
+
+/// Where a session is in its life, as the world sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::State`")]
+pub enum State {
+    Starting,
+    Running,
+    Ahead,
+    Backoff,
+    Stopping,
+    Stopped,
+    Complete,
+    Failed,
+    Ended,
+}
+
+/// Why the state changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::Cause`")]
+pub enum Cause {
+    Viewer,
+    Operator,
+    Idle,
+    Limit,
+    Ready,
+    Ahead,
+    Demand,
+    Finished,
+    Retry,
+    Exit,
+    Stall,
+    Source,
+    Storage,
+    Config,
+    Shutdown,
+    Internal,
+}
+
+impl State {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Ahead => "ahead",
+            Self::Backoff => "backoff",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl Cause {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Idle => "idle",
+            Self::Limit => "limit",
+            Self::Ready => "ready",
+            Self::Ahead => "ahead",
+            Self::Demand => "demand",
+            Self::Finished => "finished",
+            Self::Retry => "retry",
+            Self::Exit => "exit",
+            Self::Stall => "stall",
+            Self::Source => "source",
+            Self::Storage => "storage",
+            Self::Config => "config",
+            Self::Shutdown => "shutdown",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// How a session is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Live: the playlist slides.
+    Window,
+    /// A film whose playlist grows until the input ends.
+    Event,
+}
+
+/// The durations that `step` goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    pub idle_timeout: Duration,
+    pub vod_cache: Duration,
+    pub live_cache: Duration,
+    pub ahead_timeout: Duration,
+    pub probe_timeout: Duration,
+    pub start_timeout: Duration,
+    /// Between 0 and 1: spreads the retries of sessions that failed together.
+    pub noise: f64,
+}
+
+/// A second ask follows the first TERM by this: an ffmpeg waiting for its source hears only that one.
+const SECOND_TERM: Duration = Duration::from_millis(250);
+/// Then the group is killed.
+const KILL: Duration = Duration::from_millis(750);
+/// What lives longer than this after the first ask can't be killed at all.
+const UNKILLABLE: Duration = Duration::from_secs(5);
+/// A start less than this after a failure gets the same answer.
+const SAME_ANSWER: Duration = Duration::from_secs(5);
+/// Looking at an input keeps its own time; this much later something is wrong with us.
+const OPENING_GRACE: Duration = Duration::from_secs(5);
+/// A failed channel is kept this long: its window is worth little, its reason is.
+const FAILED_LIVE: Duration = Duration::from_secs(5 * 60);
+
+/// The state machine of one session.
+#[derive(Debug, Clone)]
+pub(super) struct Life {
+    policy: Policy,
+    /// Known once the input was looked at.
+    kind: Option<Kind>,
+    phase: Phase,
+    runs: Vec<Run>,
+    next_run: u32,
+    /// Whether a segment exists that was made since the last (re)launch of a window, or at all for a film.
+    playable: bool,
+    /// Failures in a row at the same place.
+    failures: u32,
+    /// When output began that has not failed since.
+    stable_since: Option<Instant>,
+    last_heard: Instant,
+    hold: Option<Held>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Asked for, nothing begun: the state of a session that was just created.
+    New,
+    /// The input is being looked at; no ffmpeg yet.
+    Opening { by: Instant },
+    /// Runs are alive.
+    Producing,
+    /// Enough is there, and no run is left.
+    Rested,
+    Backoff { until: Instant },
+    /// Runs are being ended for `cause`, then comes `rest`.
+    Stopping { rest: Rest, cause: Cause },
+    Stopped { until: Option<Instant> },
+    Complete,
+    Failed { fault: Fault, since: Instant, until: Option<Instant> },
+    Ended,
+}
+
+/// What follows when the last run is reaped.
+#[derive(Debug, Clone, PartialEq)]
+enum Rest {
+    Stopped,
+    Ended,
+    Again,
+    Failed(Fault),
+    Retry(Fault),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    until: Option<Instant>,
+}
+
+/// One run, as far as the session's life depends on it.
+#[derive(Debug, Clone, PartialEq)]
+struct Run {
+    id: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stage {
+    Starting { ready_by: Instant },
+    Producing,
+    /// Held back by not reading.
+    Ahead { until: Instant },
+    Ending { asked: Instant, rung: Rung },
+}
+
+/// How hard a run is being asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rung {
+    Term,
+    TermAgain,
+    Kill,
+    GivenUp,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    /// Somebody wants what does not exist: a start, or a request for a playlist or a segment.
+    Wanted(Cause),
+    /// The input was looked at.
+    Opened(Kind),
+    /// The input can't be played, or not now.
+    OpenFailed(Fault),
+    /// A run published a segment.
+    Published(u32),
+    /// More than enough lies ahead of every viewer.
+    Enough,
+    /// A viewer came near the end of what exists.
+    Near,
+    /// A run sent what was not planned, or nothing: it is to be ended.
+    Broken(u32, Fault),
+    /// All of the film was made: the run's process is no longer needed.
+    Made(u32),
+    /// A run was reaped.
+    Exited(u32, Exit),
+    /// The last viewer left, and the time for second thoughts is over.
+    Left,
+    /// An operator stops it; the hold ends at that time, if at any.
+    Stop { force: Force, until: Option<Instant> },
+    /// A viewer has it removed.
+    Clear,
+    /// An operator lifts the hold and wants it to go on.
+    Resume,
+    /// An operator wants its ffmpeg anew.
+    Restart,
+    /// The engine shuts down.
+    Shutdown,
+    /// Storage was lost under it.
+    Lost(Fault),
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// Whether an operator's stop kills at once and deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// Ask first, keep the segments.
+    No,
+    /// Kill, delete the segments, move to history.
+    Yes,
+}
+
+/// How a run ended, in the session's terms.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Exit {
+    /// All of the input was played.
+    Finished,
+    /// It ended for a reason of its own.
+    Failed(Fault),
+    /// We had asked it to.
+    Asked,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Action {
+    /// Look at the input.
+    Open,
+    /// Start a run with this number where the segments end.
+    Launch(u32),
+    /// Stop reading the media of a run.
+    Pause(u32),
+    /// Read on.
+    Unpause(u32),
+    /// Ask it to end: TERM, and drop the readers.
+    Terminate(u32),
+    /// Ask again.
+    TerminateAgain(u32),
+    /// Kill its group.
+    Kill(u32),
+    /// Delete all segments.
+    DropSegments,
+    /// The state changed.
+    Announce(Change),
+    /// The hold ran out.
+    HoldOver,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// What went wrong, where something did.
+    pub fault: Option<Fault>,
+}
+
+/// What a start (or another wish for media) meets.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Admission {
+    /// Answer at once.
+    Ready,
+    /// It will be playable, or fail: wait.
+    Wait,
+    /// Make it go, then wait.
+    Go,
+    /// The same failure as a moment ago.
+    Refuse(Fault),
+    /// An operator holds it.
+    Held,
+}
+
+impl Life {
+    /// A session that nobody has asked anything of yet.
+    pub(super) fn new(policy: Policy, now: Instant) -> Self {
+        Self {
+            policy,
+            kind: None,
+            phase: Phase::New,
+            runs: Vec::new(),
+            next_run: 1,
+            playable: false,
+            failures: 0,
+            stable_since: None,
+            last_heard: now,
+            hold: None,
+        }
+    }
+
+    /// What the world sees.
+    pub(super) fn state(&self) -> State {
+        match &self.phase {
+            Phase::New | Phase::Opening { .. } => State::Starting,
+            Phase::Producing if !self.playable => State::Starting,
+            Phase::Producing if self.runs.iter().any(Run::is_working) => State::Running,
+            Phase::Producing | Phase::Rested => State::Ahead,
+            Phase::Backoff { .. } => State::Backoff,
+            Phase::Stopping { .. } => State::Stopping,
+            Phase::Stopped { .. } => State::Stopped,
+            Phase::Complete => State::Complete,
+            Phase::Failed { .. } => State::Failed,
+            Phase::Ended => State::Ended,
+        }
+    }
+
+    /// How it is served, once known.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// When the next try is due.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Backoff { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether it counts against the number of sessions that may be active.
+    pub(super) fn is_active(&self) -> bool {
+        match self.phase {
+            Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Backoff { .. } | Phase::Stopping { .. } => true,
+            Phase::Rested | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => false,
+        }
+    }
+
+    /// Somebody asked for something: the idle time begins anew.
+    pub(super) fn heard(&mut self, at: Instant) {
+        self.last_heard = self.last_heard.max(at);
+    }
+
+    /// What a wish for media meets now.
+    pub(super) fn admission(&self, now: Instant) -> Admission {
+        if self.hold.is_some() {
+            return Admission::Held;
+        }
+        match &self.phase {
+            Phase::New | Phase::Stopped { .. } | Phase::Ended => Admission::Go,
+            Phase::Opening { .. } | Phase::Stopping { .. } | Phase::Backoff { .. } => Admission::Wait,
+            Phase::Producing if self.playable => Admission::Ready,
+            Phase::Producing => Admission::Wait,
+            Phase::Rested | Phase::Complete => Admission::Ready,
+            Phase::Failed { fault, since, .. } if now.duration_since(*since) < SAME_ANSWER => Admission::Refuse(fault.clone()),
+            Phase::Failed { .. } => Admission::Go,
+        }
+    }
+
+    /// When `Event::Tick` is next due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Opening { by } => Some(by),
+            Phase::Backoff { until } => Some(until),
+            Phase::Stopped { until } | Phase::Failed { until, .. } => until,
+            Phase::Complete => self.complete_until(),
+            Phase::New | Phase::Producing | Phase::Rested | Phase::Stopping { .. } | Phase::Ended => None,
+        };
+        let runs = self.runs.iter().filter_map(|run| run.stage.deadline());
+        let hold = self.hold.and_then(|hold| hold.until);
+        runs.chain(phase).chain(hold).chain(self.idle_at()).min()
+    }
+
+    /// Moves on. The only place where anything about a session's life changes.
+    pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let before = self.state();
+        let mut actions = Vec::new();
+        let (cause, fault) = self.advance(event, now, &mut actions);
+        let after = self.state();
+        if before != after {
+            actions.push(Action::Announce(Change { from: before, to: after, cause, fault }));
+        }
+        actions
+    }
+
+    /// The table of moves: what an event does to each phase. Answers the cause of what changed.
+    fn advance(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        match event {
+            Event::Wanted(cause) => self.wanted(cause, now, actions),
+            Event::Opened(kind) => match self.phase {
+                Phase::Opening { .. } => {
+                    self.kind = Some(kind);
+                    self.launch(now, actions);
+                    (Cause::Ready, None)
+                }
+                // It was stopped while the input was being looked at.
+                Phase::New | Phase::Producing | Phase::Rested | Phase::Backoff { .. } | Phase::Stopping { .. }
+                | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => (Cause::Ready, None),
+            },
+            Event::OpenFailed(fault) => match self.phase {
+                Phase::Opening { .. } => self.fail(fault, now, actions),
+                Phase::New | Phase::Producing | Phase::Rested | Phase::Backoff { .. } | Phase::Stopping { .. }
+                | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => (fault.cause, None),
+            },
+            Event::Published(id) => {
+                if let Some(run) = self.run(id) {
+                    if let Stage::Starting { .. } = run.stage {
+                        run.stage = Stage::Producing;
+                    }
+                    self.playable = true;
+                    self.stable_since.get_or_insert(now);
+                    if self.kind != Some(Kind::Window) {
+                        self.failures = 0;
+                    }
+                }
+                (Cause::Ready, None)
+            }
+            Event::Enough => {
+                let until = now + self.policy.ahead_timeout;
+                for run in self.runs.iter_mut().filter(|run| run.stage == Stage::Producing) {
+                    run.stage = Stage::Ahead { until };
+                    actions.push(Action::Pause(run.id));
+                }
+                (Cause::Ahead, None)
+            }
+            Event::Near => {
+                match self.phase {
+                    Phase::Producing => {
+                        for run in self.runs.iter_mut().filter(|run| matches!(run.stage, Stage::Ahead { .. })) {
+                            run.stage = Stage::Producing;
+                            actions.push(Action::Unpause(run.id));
+                        }
+                    }
+                    Phase::Rested => self.launch(now, actions),
+                    Phase::New | Phase::Opening { .. } | Phase::Backoff { .. } | Phase::Stopping { .. }
+                    | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => {}
+                }
+                (Cause::Demand, None)
+            }
+            Event::Broken(id, fault) => {
+                let cause = fault.cause;
+                let known = self.run(id).is_some_and(|run| !matches!(run.stage, Stage::Ending { .. }));
+                if known && self.phase == Phase::Producing {
+                    self.end_runs(Rung::Term, Rest::Retry(fault.clone()), cause, now, actions);
+                    return (cause, Some(fault));
+                }
+                (cause, None)
+            }
+            Event::Made(id) => {
+                if let Some(run) = self.run(id).filter(|run| !matches!(run.stage, Stage::Ending { .. })) {
+                    run.stage = Stage::Ending { asked: now, rung: Rung::Term };
+                    actions.push(Action::Terminate(id));
+                }
+                (Cause::Finished, None)
+            }
+            Event::Exited(id, exit) => self.exited(id, exit, now, actions),
+            Event::Left => match self.phase {
+                Phase::Producing | Phase::Opening { .. } | Phase::Rested | Phase::Backoff { .. } => {
+                    let rest = self.at_rest();
+                    self.end_runs(Rung::Term, rest, Cause::Viewer, now, actions);
+                    (Cause::Viewer, None)
+                }
+                Phase::New | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. }
+                | Phase::Ended => (Cause::Viewer, None),
+            },
+            Event::Clear => match self.phase {
+                Phase::Ended => (Cause::Viewer, None),
+                Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
+                | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } => {
+                    self.end_runs(Rung::Kill, Rest::Ended, Cause::Viewer, now, actions);
+                    (Cause::Viewer, None)
+                }
+            },
+            Event::Stop { force, until } => {
+                self.hold = Some(Held { until });
+                match force {
+                    Force::Yes => self.end_runs(Rung::Kill, Rest::Ended, Cause::Operator, now, actions),
+                    Force::No => match self.phase {
+                        // What is over stays where it is; only the hold is new.
+                        Phase::Ended | Phase::Complete => {}
+                        Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
+                        | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Failed { .. } => {
+                            self.end_runs(Rung::Term, Rest::Stopped, Cause::Operator, now, actions);
+                        }
+                    },
+                }
+                (Cause::Operator, None)
+            }
+            Event::Resume => {
+                self.hold = None;
+                self.failures = 0;
+                match self.phase {
+                    Phase::New | Phase::Stopped { .. } | Phase::Failed { .. } | Phase::Ended => self.open(now, actions),
+                    Phase::Backoff { .. } => self.launch(now, actions),
+                    Phase::Stopping { .. } => self.phase = Phase::Stopping { rest: Rest::Again, cause: Cause::Operator },
+                    Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Complete => {}
+                }
+                self.heard(now);
+                (Cause::Operator, None)
+            }
+            Event::Restart => {
+                self.failures = 0;
+                self.heard(now);
+                match self.phase {
+                    Phase::Producing | Phase::Stopping { .. } => self.end_runs(Rung::Term, Rest::Again, Cause::Operator, now, actions),
+                    Phase::New | Phase::Opening { .. } | Phase::Rested | Phase::Backoff { .. } | Phase::Stopped { .. }
+                    | Phase::Failed { .. } => self.open(now, actions),
+                    Phase::Complete | Phase::Ended => {}
+                }
+                (Cause::Operator, None)
+            }
+            Event::Shutdown => {
+                match self.phase {
+                    Phase::Ended => {}
+                    Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
+                    | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } => {
+                        self.end_runs(Rung::Term, Rest::Ended, Cause::Shutdown, now, actions);
+                    }
+                }
+                (Cause::Shutdown, None)
+            }
+            Event::Lost(fault) => match self.phase {
+                Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. } => {
+                    self.end_runs(Rung::Term, Rest::Failed(fault.clone()), Cause::Storage, now, actions);
+                    (Cause::Storage, Some(fault))
+                }
+                Phase::New | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. }
+                | Phase::Ended => (Cause::Storage, None),
+            },
+            Event::Tick => self.tick(now, actions),
+        }
+    }
+
+    fn wanted(&mut self, cause: Cause, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        self.heard(now);
+        match (self.admission(now), &self.phase) {
+            // A start while it ends waits for the end, and then goes on.
+            (Admission::Wait, Phase::Stopping { rest: Rest::Stopped | Rest::Ended, .. }) => {
+                self.phase = Phase::Stopping { rest: Rest::Again, cause };
+            }
+            (Admission::Go, Phase::Failed { .. } | Phase::Ended) => {
+                self.failures = 0;
+                self.open(now, actions);
+            }
+            (Admission::Go, _) => self.open(now, actions),
+            (Admission::Ready | Admission::Wait | Admission::Refuse(_) | Admission::Held, _) => {}
+        }
+        (cause, None)
+    }
+
+    fn exited(&mut self, id: u32, exit: Exit, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        let Some(place) = self.runs.iter().position(|run| run.id == id) else { return (Cause::Exit, None) };
+        let run = self.runs.remove(place);
+        if let Phase::Stopping { rest, cause } = &self.phase {
+            if !self.runs.is_empty() {
+                return (Cause::Exit, None);
+            }
+            let (rest, cause) = (rest.clone(), *cause);
+            let fault = self.rest(rest, now, actions);
+            return (fault.as_ref().map_or(cause, |fault| fault.cause), fault);
+        }
+        if !self.runs.is_empty() || self.phase != Phase::Producing {
+            return (Cause::Exit, None);
+        }
+        match (exit, run.stage) {
+            (Exit::Finished, _) if self.kind == Some(Kind::Event) => {
+                self.phase = Phase::Complete;
+                (Cause::Finished, None)
+            }
+            (Exit::Finished, _) => {
+                let fault = Fault::new(super::Code::Unreachable, Cause::Source, "the source ended the stream");
+                self.fail(fault, now, actions)
+            }
+            (Exit::Asked, Stage::Ending { .. }) => {
+                self.phase = Phase::Rested;
+                (Cause::Ahead, None)
+            }
+            (Exit::Asked, _) => {
+                let fault = Fault::new(super::Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
+                self.fail(fault, now, actions)
+            }
+            (Exit::Failed(fault), _) => self.fail(fault, now, actions),
+        }
+    }
+
+    /// What follows the end of the last run that was asked to end; answers what went wrong, if anything.
+    fn rest(&mut self, rest: Rest, now: Instant, actions: &mut Vec<Action>) -> Option<Fault> {
+        match rest {
+            Rest::Stopped => {
+                let cache = if self.kind == Some(Kind::Window) { self.policy.live_cache } else { self.policy.vod_cache };
+                self.phase = Phase::Stopped { until: Some(now + cache) };
+                None
+            }
+            Rest::Ended => {
+                self.end(actions);
+                None
+            }
+            Rest::Again => {
+                self.open(now, actions);
+                None
+            }
+            Rest::Failed(fault) => self.give_up(fault, now).1,
+            Rest::Retry(fault) => self.fail(fault, now, actions).1,
+        }
+    }
+
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        if self.hold.and_then(|hold| hold.until).is_some_and(|until| until <= now) {
+            self.hold = None;
+            actions.push(Action::HoldOver);
+        }
+        if self.idle_at().is_some_and(|at| at <= now) {
+            let rest = self.at_rest();
+            self.end_runs(Rung::Term, rest, Cause::Idle, now, actions);
+            return (Cause::Idle, None);
+        }
+        if let Some(outcome) = self.climb(now, actions) {
+            return outcome;
+        }
+        match &self.phase {
+            Phase::Backoff { until } if *until <= now => {
+                // The kind is known once the input was looked at; before that it has to be.
+                if self.kind.is_some() { self.launch(now, actions) } else { self.open(now, actions) }
+                (Cause::Retry, None)
+            }
+            Phase::Opening { by } if *by <= now => {
+                let fault = Fault::new(super::Code::TimedOut, Cause::Source, "looking at the input took longer than sessions.probe_timeout allows");
+                self.fail(fault, now, actions)
+            }
+            Phase::Stopped { until: Some(until) } if *until <= now => {
+                actions.push(Action::DropSegments);
+                self.playable = false;
+                if self.hold.is_some() {
+                    self.phase = Phase::Stopped { until: None };
+                } else {
+                    self.end(actions);
+                }
+                (Cause::Idle, None)
+            }
+            Phase::Failed { until: Some(until), .. } if *until <= now => {
+                self.end(actions);
+                (Cause::Idle, None)
+            }
+            Phase::Complete if self.complete_until().is_some_and(|until| until <= now) => {
+                self.end(actions);
+                (Cause::Idle, None)
+            }
+            Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
+            | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => {
+                (Cause::Internal, None)
+            }
+        }
+    }
+
+    /// The deadlines of runs: ready in time, ahead too long, and the ladder of an end.
+    fn climb(&mut self, now: Instant, actions: &mut Vec<Action>) -> Option<(Cause, Option<Fault>)> {
+        let mut late = false;
+        let mut rested = false;
+        let mut unkillable = None;
+        for run in &mut self.runs {
+            match &mut run.stage {
+                Stage::Starting { ready_by } if *ready_by <= now => late = true,
+                Stage::Ahead { until } if *until <= now => rested = true,
+                Stage::Ending { asked, rung } => {
+                    let since = now.duration_since(*asked);
+                    if *rung == Rung::Term && since >= SECOND_TERM {
+                        *rung = Rung::TermAgain;
+                        actions.push(Action::TerminateAgain(run.id));
+                    }
+                    if *rung == Rung::TermAgain && since >= KILL {
+                        *rung = Rung::Kill;
+                        actions.push(Action::Kill(run.id));
+                    }
+                    if *rung == Rung::Kill && since >= UNKILLABLE {
+                        *rung = Rung::GivenUp;
+                        unkillable = Some(run.id);
+                    }
+                }
+                Stage::Starting { .. } | Stage::Producing | Stage::Ahead { .. } => {}
+            }
+        }
+        if let Some(id) = unkillable {
+            let fault = Fault::new(super::Code::Unkillable, Cause::Internal, format!("the ffmpeg of run {id} does not end, even when killed; its slot stays taken"));
+            let outcome = self.give_up(fault.heals(Heals::Never), now);
+            return Some(outcome);
+        }
+        if late {
+            let fault = Fault::new(super::Code::TimedOut, Cause::Stall, "nothing playable came within sessions.start_timeout");
+            self.end_runs(Rung::Term, Rest::Retry(fault.clone()), Cause::Stall, now, actions);
+            return Some((Cause::Stall, Some(fault)));
+        }
+        if rested {
+            // Only the runs end; the session stays `ahead`, and goes on when a viewer comes near.
+            self.ask_runs(Rung::Term, now, actions);
+            return Some((Cause::Ahead, None));
+        }
+        None
+    }
+
+    fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.runs.iter().any(|run| matches!(run.stage, Stage::Ending { rung: Rung::GivenUp, .. })) {
+            return;
+        }
+        self.phase = Phase::Opening { by: now + self.policy.probe_timeout + OPENING_GRACE };
+        self.heard(now);
+        actions.push(Action::Open);
+    }
+
+    fn launch(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let id = self.next_run;
+        self.next_run += 1;
+        self.runs.push(Run { id, stage: Stage::Starting { ready_by: now + self.policy.start_timeout } });
+        if self.kind == Some(Kind::Window) {
+            self.playable = false;
+        }
+        self.stable_since = None;
+        self.phase = Phase::Producing;
+        actions.push(Action::Launch(id));
+    }
+
+    /// Asks all runs to end; `rest` follows at once where there are none.
+    fn end_runs(&mut self, rung: Rung, rest: Rest, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
+        self.ask_runs(rung, now, actions);
+        self.phase = Phase::Stopping { rest: rest.clone(), cause };
+        if self.runs.is_empty() {
+            self.rest(rest, now, actions);
+        }
+    }
+
+    fn ask_runs(&mut self, rung: Rung, now: Instant, actions: &mut Vec<Action>) {
+        for run in &mut self.runs {
+            match &mut run.stage {
+                Stage::Ending { rung: reached, .. } if *reached >= rung => {}
+                Stage::Ending { rung: reached, .. } => {
+                    *reached = rung;
+                    actions.push(Action::Kill(run.id));
+                }
+                stage => {
+                    *stage = Stage::Ending { asked: now, rung };
+                    actions.push(if rung == Rung::Kill { Action::Kill(run.id) } else { Action::Terminate(run.id) });
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        let stable = self.stable_since.take().is_some_and(|since| now.duration_since(since) >= retry::STABLE);
+        self.failures = if stable { 1 } else { self.failures + 1 };
+        match retry::next(self.kind, &fault, self.failures, self.policy.noise) {
+            Some(wait) => {
+                let cause = fault.cause;
+                self.phase = Phase::Backoff { until: now + wait };
+                (cause, Some(fault))
+            }
+            None if self.runs.is_empty() => self.give_up(fault, now),
+            None => {
+                let cause = fault.cause;
+                self.end_runs(Rung::Term, Rest::Failed(fault.clone()), cause, now, actions);
+                (cause, Some(fault))
+            }
+        }
+    }
+
+    fn give_up(&mut self, fault: Fault, now: Instant) -> (Cause, Option<Fault>) {
+        let cache = if self.kind == Some(Kind::Event) { self.policy.vod_cache } else { FAILED_LIVE };
+        self.phase = Phase::Failed { fault: fault.clone(), since: now, until: Some(now + cache) };
+        (fault.cause, Some(fault))
+    }
+
+    fn end(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Ended;
+        self.playable = false;
+        self.failures = 0;
+        if !actions.contains(&Action::DropSegments) {
+            actions.push(Action::DropSegments);
+        }
+    }
+
+    /// Where a session goes that nobody wants any more.
+    fn at_rest(&self) -> Rest {
+        let cache = match self.kind {
+            Some(Kind::Window) => self.policy.live_cache,
+            Some(Kind::Event) => self.policy.vod_cache,
+            // Nothing is known of it yet, so nothing was made.
+            None => Duration::ZERO,
+        };
+        if cache.is_zero() { Rest::Ended } else { Rest::Stopped }
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. } => {
+                Some(self.last_heard + self.policy.idle_timeout)
+            }
+            _ => None,
+        }
+    }
+
+    /// A complete film stays through idleness; its cache time counts from the last heartbeat.
+    fn complete_until(&self) -> Option<Instant> {
+        self.hold.is_none().then(|| self.last_heard + self.policy.idle_timeout + self.policy.vod_cache)
+    }
+
+    fn run(&mut self, id: u32) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.id == id)
+    }
+}
+
+impl Run {
+    /// Whether it makes segments, or is about to.
+    fn is_working(&self) -> bool {
+        matches!(self.stage, Stage::Starting { .. } | Stage::Producing)
+    }
+}
+
+impl Stage {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Starting { ready_by } => Some(*ready_by),
+            Self::Producing => None,
+            Self::Ahead { until } => Some(*until),
+            Self::Ending { asked, rung } => match rung {
+                Rung::Term => Some(*asked + SECOND_TERM),
+                Rung::TermAgain => Some(*asked + KILL),
+                Rung::Kill => Some(*asked + UNKILLABLE),
+                Rung::GivenUp => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Code;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn policy() -> Policy {
+        Policy {
+            idle_timeout: 30 * SECOND,
+            vod_cache: 3600 * SECOND,
+            live_cache: Duration::ZERO,
+            ahead_timeout: 30 * SECOND,
+            probe_timeout: 10 * SECOND,
+            start_timeout: 30 * SECOND,
+            noise: 1.0,
+        }
+    }
+
+    fn fault() -> Fault {
+        Fault::new(Code::Unreachable, Cause::Source, "gone")
+    }
+
+    /// A session of that kind in that state, as events bring it there.
+    fn at(kind: Kind, state: State) -> (Life, Instant) {
+        let now = Instant::now();
+        let mut life = Life::new(policy(), now);
+        let steps: &[Event] = &match state {
+            State::Starting => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind)],
+            State::Running => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1)],
+            State::Ahead => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Enough],
+            State::Backoff => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Exited(1, Exit::Failed(fault()))],
+            State::Stopping => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Left],
+            State::Stopped => vec![
+                Event::Wanted(Cause::Viewer),
+                Event::Opened(kind),
+                Event::Published(1),
+                Event::Stop { force: Force::No, until: Some(now) },
+                Event::Exited(1, Exit::Asked),
+                Event::Tick,
+            ],
+            State::Complete => vec![
+                Event::Wanted(Cause::Viewer),
+                Event::Opened(kind),
+                Event::Published(1),
+                Event::Made(1),
+                Event::Exited(1, Exit::Finished),
+            ],
+            State::Failed => vec![Event::Wanted(Cause::Viewer), Event::OpenFailed(fault().heals(Heals::Never))],
+            State::Ended => vec![Event::Wanted(Cause::Viewer), Event::Stop { force: Force::Yes, until: Some(now) }, Event::Tick],
+        };
+        for event in steps {
+            life.step(event.clone(), now);
+        }
+        assert_eq!(life.state(), state, "the way to {state:?}");
+        (life, now)
+    }
+
+    /// The state after an event, and the causes that were told.
+    fn after(kind: Kind, state: State, event: Event) -> (State, Vec<Cause>) {
+        let (mut life, now) = at(kind, state);
+        let actions = life.step(event, now + SECOND);
+        let told = actions.iter().filter_map(|action| match action {
+            Action::Announce(change) => Some(change.cause),
+            _ => None,
+        });
+        (life.state(), told.collect())
+    }
+
+    fn check(kind: Kind, event: &Event, expected: &[(State, State)]) {
+        for (from, to) in expected {
+            let (state, told) = after(kind, *from, event.clone());
+            assert_eq!(state, *to, "{event:?} on {from:?}");
+            assert_eq!(told.len(), usize::from(from != to), "one cause a change: {event:?} on {from:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_wish_for_media_makes_go_what_rests() {
+        use State::*;
+        check(Kind::Event, &Event::Wanted(Cause::Viewer), &[
+            (Starting, Starting),
+            (Running, Running),
+            (Ahead, Ahead),
+            (Backoff, Backoff),
+            (Stopping, Stopping),
+            (Stopped, Starting),
+            (Complete, Complete),
+            // A second after the failure it is still the same answer.
+            (Failed, Failed),
+            (Ended, Starting),
+        ]);
+    }
+
+    #[test]
+    fn an_operators_stop_is_obeyed_everywhere() {
+        use State::*;
+        check(Kind::Event, &Event::Stop { force: Force::No, until: None }, &[
+            (Starting, Stopping),
+            (Running, Stopping),
+            (Ahead, Stopping),
+            (Backoff, Stopped),
+            (Stopping, Stopping),
+            (Stopped, Stopped),
+            (Complete, Complete),
+            (Failed, Stopped),
+            (Ended, Ended),
+        ]);
+    }
+
+    #[test]
+    fn force_ends_everything() {
+        use State::*;
+        check(Kind::Event, &Event::Stop { force: Force::Yes, until: None }, &[
+            (Starting, Stopping),
+            (Running, Stopping),
+            (Ahead, Stopping),
+            (Backoff, Ended),
+            (Stopping, Stopping),
+            (Stopped, Ended),
+            (Complete, Ended),
+            (Failed, Ended),
+            (Ended, Ended),
+        ]);
+    }
+
+    #[test]
+    fn resume_goes_on_from_every_rest() {
+        use State::*;
+        check(Kind::Event, &Event::Resume, &[
+            (Starting, Starting),
+            (Running, Running),
+            (Backoff, Starting),
+            (Stopping, Stopping),
+            (Stopped, Starting),
+            (Complete, Complete),
+            (Failed, Starting),
+            (Ended, Starting),
+        ]);
+    }
+
+    #[test]
+    fn the_last_viewer_takes_a_film_to_rest_and_a_channel_to_its_end() {
+        for (kind, rest) in [(Kind::Event, State::Stopped), (Kind::Window, State::Ended)] {
+            let (mut life, now) = at(kind, State::Running);
+            life.step(Event::Left, now);
+            assert_eq!(life.state(), State::Stopping);
+            life.step(Event::Exited(1, Exit::Asked), now);
+            assert_eq!(life.state(), rest);
+        }
+    }
+
+    #[test]
+    fn a_held_session_starts_for_nobody() {
+        let (mut life, now) = at(Kind::Event, State::Running);
+        life.step(Event::Stop { force: Force::No, until: Some(now + 60 * SECOND) }, now);
+        life.step(Event::Exited(1, Exit::Asked), now);
+        assert_eq!(life.admission(now), Admission::Held);
+        life.step(Event::Wanted(Cause::Viewer), now);
+        assert_eq!(life.state(), State::Stopped);
+        let actions = life.step(Event::Tick, now + 60 * SECOND);
+        assert!(actions.contains(&Action::HoldOver));
+        assert_eq!(life.admission(now + 60 * SECOND), Admission::Go);
+    }
+
+    #[test]
+    fn a_held_session_outlives_its_cache_without_its_segments() {
+        let (mut life, now) = at(Kind::Event, State::Running);
+        life.step(Event::Stop { force: Force::No, until: None }, now);
+        life.step(Event::Exited(1, Exit::Asked), now);
+        let actions = life.step(Event::Tick, now + 3601 * SECOND);
+        assert!(actions.contains(&Action::DropSegments));
+        assert_eq!((life.state(), life.deadline()), (State::Stopped, None));
+    }
+
+    #[test]
+    fn the_stop_ladder_asks_twice_then_kills_then_gives_up() {
+        let (mut life, now) = at(Kind::Event, State::Running);
+        let millis = |n| now + Duration::from_millis(n);
+        assert!(life.step(Event::Left, now).contains(&Action::Terminate(1)));
+        assert_eq!(life.deadline(), Some(millis(250)));
+        assert_eq!(life.step(Event::Tick, millis(250)), [Action::TerminateAgain(1)]);
+        assert_eq!(life.deadline(), Some(millis(750)));
+        assert_eq!(life.step(Event::Tick, millis(750)), [Action::Kill(1)]);
+        assert_eq!(life.deadline(), Some(millis(5000)));
+        life.step(Event::Tick, millis(5000));
+        assert_eq!(life.state(), State::Failed);
+        // Its slot stays taken: nothing is started beside a process that can't die.
+        life.step(Event::Resume, now + 60 * SECOND);
+        assert_eq!(life.state(), State::Failed);
+    }
+
+    #[test]
+    fn force_begins_with_the_kill() {
+        let (mut life, now) = at(Kind::Event, State::Running);
+        assert!(life.step(Event::Stop { force: Force::Yes, until: None }, now).contains(&Action::Kill(1)));
+    }
+
+    #[test]
+    fn a_film_fails_after_four_tries_at_one_place_and_keeps_its_segments() {
+        let (mut life, mut now) = at(Kind::Event, State::Running);
+        for run in 1..=4 {
+            let actions = life.step(Event::Exited(run, Exit::Failed(fault())), now);
+            assert!(!actions.contains(&Action::DropSegments));
+            if let Some(at) = life.retry_at() {
+                now = at;
+                assert!(life.step(Event::Tick, now).contains(&Action::Launch(run + 1)));
+            }
+        }
+        assert_eq!(life.state(), State::Failed);
+    }
+
+    #[test]
+    fn a_segment_makes_the_tries_of_a_film_begin_anew() {
+        let (mut life, mut now) = at(Kind::Event, State::Running);
+        for run in 1..=10 {
+            life.step(Event::Exited(run, Exit::Failed(fault())), now);
+            now = life.retry_at().expect("it is tried again");
+            life.step(Event::Tick, now);
+            life.step(Event::Published(run + 1), now);
+        }
+        assert_eq!(life.state(), State::Running);
+    }
+
+    #[test]
+    fn nothing_in_time_is_a_stall_of_the_start() {
+        let (mut life, now) = at(Kind::Event, State::Starting);
+        life.heard(now + 30 * SECOND);
+        assert!(life.step(Event::Tick, now + 30 * SECOND).contains(&Action::Terminate(1)));
+        life.step(Event::Exited(1, Exit::Asked), now + 30 * SECOND);
+        assert_eq!(life.state(), State::Backoff);
+    }
+
+    #[test]
+    fn nobody_asking_is_idleness_and_a_rest_without_a_run_is_too() {
+        for state in [State::Running, State::Backoff, State::Ahead] {
+            let (mut life, now) = at(Kind::Event, state);
+            let actions = life.step(Event::Tick, now + 31 * SECOND);
+            let idle = |action: &Action| matches!(action, Action::Announce(change) if change.cause == Cause::Idle);
+            assert!(actions.iter().any(idle), "{state:?}: {actions:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_held_back_for_long_ends_and_a_viewer_who_comes_near_gets_a_new_one() {
+        let (mut life, now) = at(Kind::Event, State::Ahead);
+        let late = now + 30 * SECOND;
+        life.heard(late);
+        assert!(life.step(Event::Tick, late).contains(&Action::Terminate(1)));
+        assert_eq!(life.state(), State::Ahead);
+        life.step(Event::Exited(1, Exit::Asked), late);
+        assert_eq!(life.state(), State::Ahead);
+        assert!(life.step(Event::Near, late).contains(&Action::Launch(2)));
+        assert_eq!(life.state(), State::Running);
+    }
+
+    #[test]
+    fn a_start_while_it_stops_waits_and_goes_on() {
+        let (mut life, now) = at(Kind::Event, State::Stopping);
+        life.step(Event::Wanted(Cause::Viewer), now);
+        assert!(life.step(Event::Exited(1, Exit::Asked), now).contains(&Action::Open));
+        assert_eq!(life.state(), State::Starting);
+    }
+
+    proptest::proptest! {
+        /// Whatever happens in whatever order: at most one run of ours lives unasked, the world is told of each
+        /// change once and with where it came from, and deadlines that have passed don't stand still.
+        #[test]
+        fn any_order_of_events_leaves_one_story(events in proptest::collection::vec((0u8..16, 0u64..40_000, 1u32..6), 1..120)) {
+            let mut now = Instant::now();
+            let mut life = Life::new(policy(), now);
+            let mut told = life.state();
+            for (what, wait, run) in events {
+                now += Duration::from_millis(wait);
+                let event = match what {
+                    0 => Event::Wanted(Cause::Viewer),
+                    1 => Event::Opened(Kind::Event),
+                    2 => Event::Opened(Kind::Window),
+                    3 => Event::OpenFailed(fault()),
+                    4 => Event::Published(run),
+                    5 => Event::Enough,
+                    6 => Event::Near,
+                    7 => Event::Broken(run, fault()),
+                    8 => Event::Exited(run, Exit::Asked),
+                    9 => Event::Exited(run, Exit::Failed(fault())),
+                    10 => Event::Exited(run, Exit::Finished),
+                    11 => Event::Left,
+                    12 => Event::Stop { force: if run == 1 { Force::Yes } else { Force::No }, until: None },
+                    13 => Event::Resume,
+                    14 => Event::Restart,
+                    _ => Event::Tick,
+                };
+                for action in life.step(event, now) {
+                    if let Action::Announce(change) = action {
+                        proptest::prop_assert_eq!(change.from, told);
+                        told = change.to;
+                    }
+                }
+                proptest::prop_assert_eq!(life.state(), told);
+                let working = life.runs.iter().filter(|run| run.is_working()).count();
+                proptest::prop_assert!(working <= 1, "{working} runs work: {life:?}");
+                if matches!(life.state(), State::Stopped | State::Ended | State::Backoff | State::Complete) {
+                    proptest::prop_assert_eq!(working, 0);
+                }
+            }
+        }
+    }
+}
