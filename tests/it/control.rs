@@ -94,12 +94,12 @@ async fn what_comes_in_a_later_version_says_so() {
         [(Method::POST, pin.as_str()), (Method::GET, "probes"), (Method::DELETE, "probes")]
     {
         let refused = engine.refused_order(method, target, None).await;
-        assert!(refused.problem.detail.contains("later"), "{target}: {}", refused.problem.detail);
+        assert!(refused.problem.detail.contains("version"), "{target}: {}", refused.problem.detail);
     }
     for target in ["ts.m3u8", "sub-0.m3u8"] {
         let refused = engine.get(&format!("transcode/{}/{target}", started.session_id)).await;
         let refused = decoded::<Value>(refused).await.unwrap_err();
-        assert!(refused.problem.detail.contains("later"), "{target}: {}", refused.problem.detail);
+        assert!(refused.problem.detail.contains("version"), "{target}: {}", refused.problem.detail);
     }
 }
 

