@@ -47,6 +47,9 @@ pub use shelf::{Index, Media, Missing, Segment, Served, Shape, Shelf, Store, Sto
 pub use state::{Cause, Change, Force, Kind, State};
 pub use viewers::{Seen, Viewer};
 
+/// How grave a line of a log is.
+pub use crate::ffmpeg::Level;
+
 /// What went wrong, in a closed set that the edges turn into a status and a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
