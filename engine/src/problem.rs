@@ -266,14 +266,18 @@ mod tests {
             .and(warp::body::content_length_limit(32))
             .and(warp::body::json())
             .map(|asked: Asked| asked.n.to_string().into_response());
-        let search =
-            warp::path!("search").and(warp::get()).and(warp::query()).map(|asked: Asked| asked.n.to_string().into_response());
-        let head = warp::path!("head").and(warp::header::<u8>("x-n")).map(|n: u8| n.to_string().into_response());
+        let search = warp::path!("search")
+            .and(warp::get())
+            .and(warp::query())
+            .map(|asked: Asked| asked.n.to_string().into_response());
+        let head =
+            warp::path!("head").and(warp::header::<u8>("x-n")).map(|n: u8| n.to_string().into_response());
         let own = warp::path!("own").and_then(|| async {
             Err::<Response, _>(warp::reject::custom(Refusal::unauthorized("send a token")))
         });
         let routes = read.or(search).unify().or(head).unify().or(own).unify();
-        let routes = routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify();
+        let routes =
+            routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify();
         let service = hyper_util::service::TowerToHyperService::new(warp::service(routes));
         let response = service.call(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -299,7 +303,11 @@ mod tests {
             ("GET", "/own", "", 401, code::UNAUTHORIZED),
         ] {
             let (got, headers, problem) = ask(request(method, target, body)).await;
-            assert_eq!((got.as_u16(), problem.status, problem.code.as_str()), (status, status, code), "{target}");
+            assert_eq!(
+                (got.as_u16(), problem.status, problem.code.as_str()),
+                (status, status, code),
+                "{target}"
+            );
             assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
             assert_eq!(headers[CACHE_CONTROL], "no-store");
             assert_eq!(problem.kind, "about:blank");
@@ -347,7 +355,9 @@ mod tests {
     #[test]
     fn who_has_to_wait_is_told_whole_seconds_and_never_too_few() {
         let mut fault = Fault::refusal(Code::Held, "held");
-        for (wait, seconds) in [(None, None), (Some(1_000), Some("1")), (Some(1_001), Some("2")), (Some(1), Some("1"))] {
+        for (wait, seconds) in
+            [(None, None), (Some(1_000), Some("1")), (Some(1_001), Some("2")), (Some(1), Some("1"))]
+        {
             fault.retry_after = wait.map(Duration::from_millis);
             let response = Refusal::from(&fault).into_response();
             assert_eq!(response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap()), seconds);

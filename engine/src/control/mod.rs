@@ -24,6 +24,8 @@ mod operators;
 mod request;
 mod routes;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -52,7 +52,11 @@ fn engine(desk: &Arc<Desk>) -> Route {
 /// `GET /v1/sessions` and `POST /v1/sessions`.
 fn sessions(desk: &Arc<Desk>) -> Route {
     let path = warp::path!("v1" / "sessions");
-    let list = path.and(warp::get()).and(query()).and(with(desk)).map(|query, desk: Arc<Desk>| answer(list(&desk, &query)));
+    let list = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|query, desk: Arc<Desk>| answer(list(&desk, &query)));
     let start = path.and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |peer, order: Result<StartOrder, _>, desk: Arc<Desk>| {
             let order = match order {
@@ -71,9 +75,9 @@ fn session(desk: &Arc<Desk>) -> Route {
     let get = path.and(warp::get()).and(with(desk)).map(|id: String, desk: Arc<Desk>| {
         answer(find(&desk, &id).map(|handle| warp::reply::json(&shape::detail(&handle)).into_response()))
     });
-    let forget = path.and(warp::delete()).and(peer()).and(with(desk)).then(async |id: String, peer, desk: Arc<Desk>| {
-        answer(forget(&desk, desk.operators.of(peer).await, &id))
-    });
+    let forget = path.and(warp::delete()).and(peer()).and(with(desk)).then(
+        async |id: String, peer, desk: Arc<Desk>| answer(forget(&desk, desk.operators.of(peer).await, &id)),
+    );
     get.or(forget).unify().or(path.map(|_| refuse_method("GET, DELETE"))).unify().boxed()
 }
 
@@ -91,9 +95,9 @@ fn orders(desk: &Arc<Desk>) -> Route {
             };
             answer(stop(&desk, desk.operators.of(peer).await, &id, order).await)
         });
-    let resume = warp::path!("v1" / "sessions" / String / "resume").map(|id| (id, Resumption::Resume));
-    let restart = warp::path!("v1" / "sessions" / String / "restart").map(|id| (id, Resumption::Restart));
-    let resume = resume.or(restart).unify().and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
+    let anew = warp::path!("v1" / "sessions" / String / "restart").map(|id| (id, Resumption::Restart));
+    let again = warp::path!("v1" / "sessions" / String / "resume").map(|id| (id, Resumption::Resume));
+    let again = again.or(anew).unify().and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |(id, how): (String, Resumption), peer, order: Result<ResumeOrder, _>, desk: Arc<Desk>| {
             let order = match order {
                 Ok(order) => order,
@@ -106,18 +110,24 @@ fn orders(desk: &Arc<Desk>) -> Route {
         let known = matches!(what.as_str(), "stop" | "resume" | "restart");
         if known { Ok(refuse_method("POST")) } else { Err(warp::reject::not_found()) }
     });
-    stop.or(resume).unify().or(other).unify().boxed()
+    stop.or(again).unify().or(other).unify().boxed()
 }
 
 /// `GET /v1/sessions/{id}/logs` and `GET /v1/events`: answers without an end of their own.
 fn streams(desk: &Arc<Desk>) -> Route {
     let path = warp::path!("v1" / "sessions" / String / "logs");
-    let log = path.and(warp::get()).and(query()).and(with(desk)).map(|id: String, query, desk: Arc<Desk>| {
-        answer(log(&desk, &id, &query))
-    });
+    let log = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|id: String, query, desk: Arc<Desk>| answer(log(&desk, &id, &query)));
     let log = log.or(path.map(|_| refuse_method("GET"))).unify();
     let path = warp::path!("v1" / "events");
-    let events = path.and(warp::get()).and(query()).and(with(desk)).map(|query, desk: Arc<Desk>| answer(events(&desk, &query)));
+    let events = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|query, desk: Arc<Desk>| answer(events(&desk, &query)));
     log.or(events).unify().or(path.map(|| refuse_method("GET"))).unify().boxed()
 }
 
@@ -200,9 +210,14 @@ fn events(desk: &Desk, query: &Query) -> Answer {
     Ok(desk.feed.follow(after.zip(epoch)))
 }
 
-async fn in_time(outcome: impl Future<Output = Result<Arc<Snapshot>, Fault>>) -> Result<Arc<Snapshot>, Fault> {
+async fn in_time(
+    outcome: impl Future<Output = Result<Arc<Snapshot>, Fault>>,
+) -> Result<Arc<Snapshot>, Fault> {
     tokio::time::timeout(ORDER_LIMIT, outcome).await.unwrap_or_else(|_| {
-        let mut fault = Fault::refusal(crate::session::Code::Busy, "the session did not answer in time; look at it again");
+        let mut fault = Fault::refusal(
+            crate::session::Code::Busy,
+            "the session did not answer in time; look at it again",
+        );
         fault.retry_after = Some(Duration::from_secs(1));
         Err(fault)
     })
@@ -217,7 +232,9 @@ fn hold_time(seconds: f64) -> Result<Duration, Refusal> {
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= LONGEST_HOLD);
     time.ok_or_else(|| {
         let years = LONGEST_HOLD.as_secs() / (366 * 24 * 60 * 60);
-        Refusal::bad_request(format!("`hold_for` is from 0 to {years} years in seconds; leave it out to hold until resumed"))
+        Refusal::bad_request(format!(
+            "`hold_for` is from 0 to {years} years in seconds; leave it out to hold until resumed"
+        ))
     })
 }
 
@@ -247,7 +264,9 @@ fn peer() -> impl Filter<Extract = (Option<Peer>,), Error = std::convert::Infall
     warp::ext::optional()
 }
 
-fn with(desk: &Arc<Desk>) -> impl Filter<Extract = (Arc<Desk>,), Error = std::convert::Infallible> + Clone + use<> {
+fn with(
+    desk: &Arc<Desk>,
+) -> impl Filter<Extract = (Arc<Desk>,), Error = std::convert::Infallible> + Clone + use<> {
     let desk = desk.clone();
     warp::any().map(move || desk.clone())
 }

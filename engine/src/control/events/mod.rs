@@ -175,8 +175,14 @@ impl Feed {
     fn reader(&self, after: Option<(u64, Uuid)>) -> Reader {
         let news = self.shared.news.subscribe();
         self.shared.joined.notify_one();
-        let known = after.filter(|(after, epoch)| *epoch == self.shared.epoch && *after <= news.borrow().last);
-        Reader { shared: self.shared.clone(), asks: self.asks.clone(), news, at: known.map(|(after, _)| after) }
+        let known =
+            after.filter(|(after, epoch)| *epoch == self.shared.epoch && *after <= news.borrow().last);
+        Reader {
+            shared: self.shared.clone(),
+            asks: self.asks.clone(),
+            news,
+            at: known.map(|(after, _)| after),
+        }
     }
 }
 
@@ -202,7 +208,8 @@ impl Reader {
             };
             // Marked as seen before looking: what comes in between wakes it again.
             let news = *self.news.borrow_and_update();
-            match self.shared.ring().after(at) {
+            let taken = self.shared.ring().after(at);
+            match taken {
                 Taken::Line(line) => {
                     self.at = Some(at + 1);
                     return Some(line);
