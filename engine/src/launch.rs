@@ -5,7 +5,7 @@
 //! whatever it likes to itself. It does not know what it becomes, nor why.
 //!
 //! Its descriptor 0 is a socket on which one message waits: the write ends of the pipes. On the same socket
-//! it says [`Report::Ready`] and then, if it could not become the program, [`Report::Failed`]. The socket
+//! it says `Report::Ready` and then, if it could not become the program, `Report::Failed`. The socket
 //! closes itself on `exec`: an end after `Ready` means that the program runs, an end without it that the
 //! launcher was killed.
 

@@ -109,6 +109,11 @@ impl Refusal {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, ..fault.into() }
     }
 
+    /// What is asked for has only one place.
+    pub fn not_seekable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code::NOT_SEEKABLE, detail)
+    }
+
     /// The address exists, but not for that method.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this address answers {allow} only");

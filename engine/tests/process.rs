@@ -364,6 +364,14 @@ async fn an_executable_that_is_no_launcher_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_launcher_that_is_called_by_hand_says_what_it_is() {
+    let by_hand = order(env!("CARGO_BIN_EXE_sluiced"), &["__launch", "1", "0", "-", "true"]);
+    let captured = within_limit(capture(&launcher(), by_hand, LIMIT, 1000)).await.unwrap();
+    assert_eq!(captured.exit, Exit::Code(125));
+    assert!(String::from_utf8(captured.stderr).unwrap().contains("not for people"));
+}
+
+#[tokio::test]
 async fn usage_counts_processor_time_and_memory() {
     let child = launcher().spawn(shell("while :; do :; done", &[])).await.unwrap();
     let usage = || child.process.usage().unwrap();
@@ -403,7 +411,7 @@ fn faults() -> u64 {
 async fn a_child_dies_with_an_engine_that_is_killed() {
     const PLAY: &str = "PLAY_AN_ENGINE";
     if std::env::var_os(PLAY).is_some() {
-        let child = launcher().spawn(shell("trap '' TERM HUP; sleep 600", &[])).await.unwrap();
+        let child = launcher().spawn(shell("trap '' TERM HUP; exec sleep 600", &[])).await.unwrap();
         println!("child {}", child.pid);
         return std::future::pending().await;
     }

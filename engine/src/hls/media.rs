@@ -32,18 +32,18 @@ impl Asked {
     pub(super) fn parse(rest: &str) -> Option<Self> {
         match rest {
             "stream.m3u8" => return Some(Self::Multivariant),
-            "ts.m3u8" => return Some(Self::NotYet("muxed MPEG-TS")),
+            "ts.m3u8" => return Some(Self::NotYet("muxed MPEG-TS is")),
             _ => {}
         }
         if let Some(name) = rest.strip_suffix(".m3u8").filter(|name| !name.contains('/')) {
             if name.starts_with("sub-") {
-                return Some(Self::NotYet("subtitles"));
+                return Some(Self::NotYet("subtitles are"));
             }
             return rendition(name).map(Self::Playlist);
         }
         let (folder, file) = rest.split_once('/')?;
         if folder == "ts" {
-            return Some(Self::NotYet("muxed MPEG-TS"));
+            return Some(Self::NotYet("muxed MPEG-TS is"));
         }
         let rendition = rendition(folder)?;
         if let Some(hash) = file.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
@@ -137,8 +137,8 @@ mod tests {
             ("video/0.m4s", Some(Asked::Segment(Rendition::Video, 0))),
             ("audio-12/345.m4s", Some(Asked::Segment(Rendition::Audio(12), 345))),
             ("video/init-0123456789abcdef.mp4", Some(Asked::Init(Rendition::Video, "0123456789abcdef".to_owned()))),
-            ("ts/3.ts", Some(Asked::NotYet("muxed MPEG-TS"))),
-            ("sub-0.m3u8", Some(Asked::NotYet("subtitles"))),
+            ("ts/3.ts", Some(Asked::NotYet("muxed MPEG-TS is"))),
+            ("sub-0.m3u8", Some(Asked::NotYet("subtitles are"))),
             ("video/00.m4s", None),
             ("video/+1.m4s", None),
             ("video/-1.m4s", None),

@@ -17,7 +17,7 @@ use super::media::{self, Asked};
 use super::playlist;
 use crate::access::{self, Denied};
 use crate::config::Server;
-use crate::problem::{Refusal, recover};
+use crate::problem::{Refusal, recover, word};
 use crate::serve::Peer;
 use crate::session::{Cause, Code, Fault, Handle, Id, Kind, Missing, Registry, Start, Started, State, Viewer};
 
@@ -47,14 +47,10 @@ struct StartBody {
     content_type: Option<String>,
     title: Option<String>,
     source_id: Option<Text>,
-    #[expect(dead_code, reason = "read, so that a wrong type is said; the probe cache of series comes with a later version")]
     series_id: Option<Text>,
-    #[expect(dead_code, reason = "as series_id")]
     episode_id: Option<Text>,
-    #[expect(dead_code, reason = "as series_id")]
     series_name: Option<String>,
     deinterlace_fallback: Option<Flag>,
-    #[expect(dead_code, reason = "an event starts at its beginning; timelines come with a later version")]
     start_at: Option<Number>,
 }
 
@@ -161,23 +157,26 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let preflight = warp::options().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
         |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| preflight(&playback, path.as_str(), &headers),
     );
-    let subtitles = warp::path!("subs" / ..).and(get_or_head()).map(|| not_yet("subtitles"));
-    let channels = warp::path!("live" / ..).and(get_or_head()).map(|| not_yet("configured channels"));
-    let list = warp::path!("channels.m3u").and(get_or_head()).map(|| not_yet("configured channels"));
-    let metrics = warp::path!("metrics").and(get_or_head()).map(|| not_yet("metrics"));
+    let subtitles = warp::path!("subs" / ..).and(get_or_head()).map(|| not_yet("subtitles are"));
+    let channels = warp::path!("live" / ..).and(get_or_head()).map(|| not_yet("configured channels are"));
+    let list = warp::path!("channels.m3u").and(get_or_head()).map(|| not_yet("configured channels are"));
+    let stranger = warp::path!("transcode" / String / ..)
+        .and(get_or_head())
+        .map(|id: String| answer(Err(Refusal::session_not_found(&id))));
+    let metrics = warp::path!("metrics").and(get_or_head()).map(|| not_yet("metrics are"));
 
     let api = leave.or(progress).unify().or(seek).unify().or(start).unify().or(clear).unify();
     let rest = health.or(ready).unify().or(preflight).unify().or(subtitles).unify().or(channels).unify().or(list).unify();
-    let rest = rest.or(metrics).unify();
+    let rest = rest.or(metrics).unify().or(stranger).unify();
     let shared = playback;
     let guarded = api.and(warp::header::headers_cloned()).map(move |reply, headers| with_origin(&shared, reply, &headers));
-    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify().boxed()
+    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
 }
 
 async fn serve_media(playback: &Playback, id: Id, rest: &str, viewer: &Viewer, headers: &HeaderMap) -> Result<Reply, Refusal> {
     let asked = Asked::parse(rest).ok_or_else(|| Refusal::not_found("no session has such a file"))?;
     if let Asked::NotYet(what) = asked {
-        return Err(Refusal::not_yet(&format!("{what}: not in this version; open stream.m3u8")));
+        return Err(Refusal::not_yet(what));
     }
     let handle = playback.registry.get(id)?;
     if let Some(fault) = handle.held() {
@@ -322,7 +321,7 @@ fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
     }
     match world.store.admit() {
         Ok(()) => Ok(plain("ready\n")),
-        Err(fault) => Err(Refusal::unavailable(fault)),
+        Err(fault) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, word(fault.code), fault.reason)),
     }
 }
 
@@ -354,8 +353,8 @@ fn guarded(playback: &Playback, headers: &HeaderMap) -> Result<(), Refusal> {
 
 fn denied(denied: Denied) -> Refusal {
     match denied {
-        Denied::Unauthorized(says) => Refusal::unauthorized(&says),
-        Denied::ForbiddenOrigin(says) => Refusal::forbidden_origin(&says),
+        Denied::Unauthorized(says) => Refusal::unauthorized(says),
+        Denied::ForbiddenOrigin(says) => Refusal::forbidden_origin(says),
     }
 }
 
@@ -377,7 +376,7 @@ fn answer(outcome: Result<Reply, Refusal>) -> Reply {
 }
 
 fn not_yet(what: &str) -> Reply {
-    Refusal::not_yet(&format!("{what}: not in this version")).into_response()
+    Refusal::not_yet(what).into_response()
 }
 
 fn plain(text: &'static str) -> Reply {

@@ -157,7 +157,10 @@ impl Socket {
         let path = self.bound.path.clone();
         match self.bind_again(&path) {
             Ok(()) => tracing::warn!(path = %path.display(), "the socket's name was gone, bound it again"),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "the socket's name is gone"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(path = %path.display(), error, "the socket's name is gone");
+            }
         }
     }
 
