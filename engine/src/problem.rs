@@ -3,7 +3,6 @@
 //! Every answer that is no success is a [`Refusal`], sent as `application/problem+json` (RFC 9457). What
 //! warp itself rejects, because no route wanted the request, becomes one in [`recover`], once, at the root.
 
-use std::fmt;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -94,9 +93,9 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, format!("no session has the id {shown}"))
     }
 
-    /// What is asked for is planned, and not here: `detail` says what, as `pins: not in this version`.
-    pub fn not_yet(detail: impl fmt::Display) -> Self {
-        Self::not_found(format!("{detail}; a later one will have it"))
+    /// What is asked for is planned, and not here. `what` begins the sentence: `pins are`.
+    pub fn not_yet(what: &str) -> Self {
+        Self::not_found(format!("{what} not in this version of the engine; a later one will have it"))
     }
 
     /// A session without a timeline is asked for a moment of it.
@@ -107,11 +106,6 @@ impl Refusal {
     /// The engine as a whole can't work now, whatever status the failure has elsewhere.
     pub fn unavailable(fault: impl Into<Self>) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, ..fault.into() }
-    }
-
-    /// What is asked for has only one place.
-    pub fn not_seekable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code::NOT_SEEKABLE, detail)
     }
 
     /// The address exists, but not for that method.
@@ -201,8 +195,8 @@ impl Reply for Refusal {
 impl warp::reject::Reject for Refusal {}
 
 /// What no route answered, as a problem.
-pub fn recover(rejection: warp::Rejection) -> Response {
-    refusal(&rejection).into_response()
+pub fn recover(rejection: &warp::Rejection) -> Response {
+    refusal(rejection).into_response()
 }
 
 /// The gravest first: a route that wanted the request and could not read it says more than one that did not
@@ -282,7 +276,7 @@ mod tests {
         });
         let routes = read.or(search).unify().or(head).unify().or(own).unify();
         let routes =
-            routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify();
+            routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify();
         let service = hyper_util::service::TowerToHyperService::new(warp::service(routes));
         let response = service.call(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -378,9 +372,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_says_that_it_comes() {
-        let problem = Refusal::not_yet("pins: not in this version").problem();
+        let problem = Refusal::not_yet("pins are").problem();
         assert_eq!((problem.status, problem.code.as_str()), (404, code::NOT_FOUND));
-        assert_eq!(problem.detail, "pins: not in this version; a later one will have it");
+        assert_eq!(problem.detail, "pins are not in this version of the engine; a later one will have it");
     }
 
     #[test]

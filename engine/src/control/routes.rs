@@ -37,7 +37,7 @@ pub fn routes(registry: Arc<Registry>, facts: Arc<Facts>, feed: Arc<Feed>) -> Ro
     let desk = Arc::new(Desk { registry, facts, feed, operators: Operators::default() });
     let known = sessions(&desk).or(session(&desk)).unify().or(orders(&desk)).unify();
     let known = known.or(streams(&desk)).unify().or(engine(&desk)).unify().or(later()).unify();
-    known.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify().boxed()
+    known.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
 }
 
 /// `GET /v1/engine`.
@@ -133,10 +133,10 @@ fn streams(desk: &Arc<Desk>) -> Route {
 
 /// What later versions answer.
 fn later() -> Route {
-    let pin = warp::path!("v1" / "sessions" / String / "pin").map(|_| not_yet("pins"));
-    let probes = warp::path!("v1" / "probes").map(|| not_yet("the probe cache"));
-    let reload = warp::path!("v1" / "reload").map(|| not_yet("reloading the config"));
-    let metrics = warp::path!("metrics").map(|| not_yet("metrics"));
+    let pin = warp::path!("v1" / "sessions" / String / "pin").map(|_| not_yet("pins are"));
+    let probes = warp::path!("v1" / "probes").map(|| not_yet("the probe cache is"));
+    let reload = warp::path!("v1" / "reload").map(|| not_yet("reloading the config is"));
+    let metrics = warp::path!("metrics").map(|| not_yet("metrics are"));
     pin.or(probes).unify().or(reload).unify().or(metrics).unify().boxed()
 }
 
@@ -148,7 +148,7 @@ fn list(desk: &Desk, query: &Query) -> Answer {
 
 async fn start(desk: &Desk, operator: Operator, order: StartOrder) -> Answer {
     if order.pinned {
-        return Err(Refusal::not_yet("`pinned`: not in this version"));
+        return Err(Refusal::not_yet("pins are"));
     }
     if order.url.is_empty() {
         return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
@@ -257,7 +257,7 @@ fn refuse_method(allow: &'static str) -> Response {
 }
 
 fn not_yet(what: &str) -> Response {
-    Refusal::not_yet(format_args!("{what}: not in this version")).into_response()
+    Refusal::not_yet(what).into_response()
 }
 
 fn peer() -> impl Filter<Extract = (Option<Peer>,), Error = std::convert::Infallible> + Copy {

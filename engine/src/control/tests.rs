@@ -246,7 +246,10 @@ async fn what_a_later_version_has_is_named_as_such() {
     ] {
         let answer = engine.refused(method, target, body, 404, code::NOT_FOUND).await;
         let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
-        assert!(problem.detail.contains("not in this version; a later one"), "{target}: {problem:?}");
+        assert!(
+            problem.detail.contains("not in this version of the engine; a later one"),
+            "{target}: {problem:?}"
+        );
     }
     engine.shut_down().await;
 }
