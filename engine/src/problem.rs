@@ -3,7 +3,6 @@
 //! Every answer that is no success is a [`Refusal`], sent as `application/problem+json` (RFC 9457). What
 //! warp itself rejects, because no route wanted the request, becomes one in [`recover`], once, at the root.
 
-use std::fmt;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -94,9 +93,9 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, format!("no session has the id {shown}"))
     }
 
-    /// What is asked for is planned, and not here: `detail` says what, as `pins: not in this version`.
-    pub fn not_yet(detail: impl fmt::Display) -> Self {
-        Self::not_found(format!("{detail}; a later one will have it"))
+    /// What is asked for is planned, and not here. `what` begins the sentence: `pins are`.
+    pub fn not_yet(what: &str) -> Self {
+        Self::not_found(format!("{what} not in this version of the engine; a later one will have it"))
     }
 
     /// A session without a timeline is asked for a moment of it.
@@ -196,8 +195,8 @@ impl Reply for Refusal {
 impl warp::reject::Reject for Refusal {}
 
 /// What no route answered, as a problem.
-pub fn recover(rejection: warp::Rejection) -> Response {
-    refusal(&rejection).into_response()
+pub fn recover(rejection: &warp::Rejection) -> Response {
+    refusal(rejection).into_response()
 }
 
 /// The gravest first: a route that wanted the request and could not read it says more than one that did not
@@ -266,14 +265,18 @@ mod tests {
             .and(warp::body::content_length_limit(32))
             .and(warp::body::json())
             .map(|asked: Asked| asked.n.to_string().into_response());
-        let search =
-            warp::path!("search").and(warp::get()).and(warp::query()).map(|asked: Asked| asked.n.to_string().into_response());
-        let head = warp::path!("head").and(warp::header::<u8>("x-n")).map(|n: u8| n.to_string().into_response());
+        let search = warp::path!("search")
+            .and(warp::get())
+            .and(warp::query())
+            .map(|asked: Asked| asked.n.to_string().into_response());
+        let head =
+            warp::path!("head").and(warp::header::<u8>("x-n")).map(|n: u8| n.to_string().into_response());
         let own = warp::path!("own").and_then(|| async {
             Err::<Response, _>(warp::reject::custom(Refusal::unauthorized("send a token")))
         });
         let routes = read.or(search).unify().or(head).unify().or(own).unify();
-        let routes = routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify();
+        let routes =
+            routes.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify();
         let service = hyper_util::service::TowerToHyperService::new(warp::service(routes));
         let response = service.call(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -299,7 +302,11 @@ mod tests {
             ("GET", "/own", "", 401, code::UNAUTHORIZED),
         ] {
             let (got, headers, problem) = ask(request(method, target, body)).await;
-            assert_eq!((got.as_u16(), problem.status, problem.code.as_str()), (status, status, code), "{target}");
+            assert_eq!(
+                (got.as_u16(), problem.status, problem.code.as_str()),
+                (status, status, code),
+                "{target}"
+            );
             assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
             assert_eq!(headers[CACHE_CONTROL], "no-store");
             assert_eq!(problem.kind, "about:blank");
@@ -347,7 +354,9 @@ mod tests {
     #[test]
     fn who_has_to_wait_is_told_whole_seconds_and_never_too_few() {
         let mut fault = Fault::refusal(Code::Held, "held");
-        for (wait, seconds) in [(None, None), (Some(1_000), Some("1")), (Some(1_001), Some("2")), (Some(1), Some("1"))] {
+        for (wait, seconds) in
+            [(None, None), (Some(1_000), Some("1")), (Some(1_001), Some("2")), (Some(1), Some("1"))]
+        {
             fault.retry_after = wait.map(Duration::from_millis);
             let response = Refusal::from(&fault).into_response();
             assert_eq!(response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap()), seconds);
@@ -363,9 +372,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_says_that_it_comes() {
-        let problem = Refusal::not_yet("pins: not in this version").problem();
+        let problem = Refusal::not_yet("pins are").problem();
         assert_eq!((problem.status, problem.code.as_str()), (404, code::NOT_FOUND));
-        assert_eq!(problem.detail, "pins: not in this version; a later one will have it");
+        assert_eq!(problem.detail, "pins are not in this version of the engine; a later one will have it");
     }
 
     #[test]

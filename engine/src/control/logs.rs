@@ -50,7 +50,9 @@ impl Asked {
         let level = query.get("level").map_or(Ok(Level::Debug), |name| {
             let levels = [Level::Debug, Level::Info, Level::Warning, Level::Error, Level::Fatal];
             let level = levels.into_iter().find(|level| level.name() == name);
-            level.ok_or_else(|| Refusal::bad_request("`level` is one of debug, info, warning, error and fatal"))
+            level.ok_or_else(|| {
+                Refusal::bad_request("`level` is one of debug, info, warning, error and fatal")
+            })
         })?;
         Ok(Self { begin, follow: query.flag("follow")?, level })
     }

@@ -44,7 +44,8 @@ impl Operators {
         }
         // Without the file, or with the user in a directory service, the number has to do.
         let users = tokio::fs::read(USERS).await.unwrap_or_default();
-        let name = name_in(&String::from_utf8_lossy(&users), uid).map_or_else(|| uid.to_string(), str::to_owned);
+        let name =
+            name_in(&String::from_utf8_lossy(&users), uid).map_or_else(|| uid.to_string(), str::to_owned);
         let name: Arc<str> = name.into();
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() < MOST {

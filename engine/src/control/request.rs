@@ -122,7 +122,9 @@ fn parse<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Refusal> {
         _ => Err(serde_json::Error::custom("it is no object")),
     });
     let order = parsed.and_then(|fields| T::deserialize(Value::Object(fields)));
-    order.map_err(|error| Refusal::bad_request(format!("the body is not the JSON that this address reads: {error}")))
+    order.map_err(|error| {
+        Refusal::bad_request(format!("the body is not the JSON that this address reads: {error}"))
+    })
 }
 
 #[cfg(test)]
@@ -144,7 +146,9 @@ mod tests {
         check("{}", Some(false));
         check("{\"force\":true,\"mood\":\"grim\"}", Some(true));
         check("{\"hold_for\":null}", Some(false));
-        for nonsense in ["[true]", "null", "true", "{\"force\":\"yes\"}", "{", "{}{}", "\u{1}", "{\"generation\":-1}"] {
+        for nonsense in
+            ["[true]", "null", "true", "{\"force\":\"yes\"}", "{", "{}{}", "\u{1}", "{\"generation\":-1}"]
+        {
             check(nonsense, None);
         }
     }

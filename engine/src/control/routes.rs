@@ -37,7 +37,7 @@ pub fn routes(registry: Arc<Registry>, facts: Arc<Facts>, feed: Arc<Feed>) -> Ro
     let desk = Arc::new(Desk { registry, facts, feed, operators: Operators::default() });
     let known = sessions(&desk).or(session(&desk)).unify().or(orders(&desk)).unify();
     let known = known.or(streams(&desk)).unify().or(engine(&desk)).unify().or(later()).unify();
-    known.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify().boxed()
+    known.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
 }
 
 /// `GET /v1/engine`.
@@ -52,7 +52,11 @@ fn engine(desk: &Arc<Desk>) -> Route {
 /// `GET /v1/sessions` and `POST /v1/sessions`.
 fn sessions(desk: &Arc<Desk>) -> Route {
     let path = warp::path!("v1" / "sessions");
-    let list = path.and(warp::get()).and(query()).and(with(desk)).map(|query, desk: Arc<Desk>| answer(list(&desk, &query)));
+    let list = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|query, desk: Arc<Desk>| answer(list(&desk, &query)));
     let start = path.and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |peer, order: Result<StartOrder, _>, desk: Arc<Desk>| {
             let order = match order {
@@ -71,9 +75,9 @@ fn session(desk: &Arc<Desk>) -> Route {
     let get = path.and(warp::get()).and(with(desk)).map(|id: String, desk: Arc<Desk>| {
         answer(find(&desk, &id).map(|handle| warp::reply::json(&shape::detail(&handle)).into_response()))
     });
-    let forget = path.and(warp::delete()).and(peer()).and(with(desk)).then(async |id: String, peer, desk: Arc<Desk>| {
-        answer(forget(&desk, desk.operators.of(peer).await, &id))
-    });
+    let forget = path.and(warp::delete()).and(peer()).and(with(desk)).then(
+        async |id: String, peer, desk: Arc<Desk>| answer(forget(&desk, desk.operators.of(peer).await, &id)),
+    );
     get.or(forget).unify().or(path.map(|_| refuse_method("GET, DELETE"))).unify().boxed()
 }
 
@@ -112,21 +116,27 @@ fn orders(desk: &Arc<Desk>) -> Route {
 /// `GET /v1/sessions/{id}/logs` and `GET /v1/events`: answers without an end of their own.
 fn streams(desk: &Arc<Desk>) -> Route {
     let path = warp::path!("v1" / "sessions" / String / "logs");
-    let log = path.and(warp::get()).and(query()).and(with(desk)).map(|id: String, query, desk: Arc<Desk>| {
-        answer(log(&desk, &id, &query))
-    });
+    let log = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|id: String, query, desk: Arc<Desk>| answer(log(&desk, &id, &query)));
     let log = log.or(path.map(|_| refuse_method("GET"))).unify();
     let path = warp::path!("v1" / "events");
-    let events = path.and(warp::get()).and(query()).and(with(desk)).map(|query, desk: Arc<Desk>| answer(events(&desk, &query)));
+    let events = path
+        .and(warp::get())
+        .and(query())
+        .and(with(desk))
+        .map(|query, desk: Arc<Desk>| answer(events(&desk, &query)));
     log.or(events).unify().or(path.map(|| refuse_method("GET"))).unify().boxed()
 }
 
 /// What later versions answer.
 fn later() -> Route {
-    let pin = warp::path!("v1" / "sessions" / String / "pin").map(|_| not_yet("pins"));
-    let probes = warp::path!("v1" / "probes").map(|| not_yet("the probe cache"));
-    let reload = warp::path!("v1" / "reload").map(|| not_yet("reloading the config"));
-    let metrics = warp::path!("metrics").map(|| not_yet("metrics"));
+    let pin = warp::path!("v1" / "sessions" / String / "pin").map(|_| not_yet("pins are"));
+    let probes = warp::path!("v1" / "probes").map(|| not_yet("the probe cache is"));
+    let reload = warp::path!("v1" / "reload").map(|| not_yet("reloading the config is"));
+    let metrics = warp::path!("metrics").map(|| not_yet("metrics are"));
     pin.or(probes).unify().or(reload).unify().or(metrics).unify().boxed()
 }
 
@@ -138,7 +148,7 @@ fn list(desk: &Desk, query: &Query) -> Answer {
 
 async fn start(desk: &Desk, operator: Operator, order: StartOrder) -> Answer {
     if order.pinned {
-        return Err(Refusal::not_yet("`pinned`: not in this version"));
+        return Err(Refusal::not_yet("pins are"));
     }
     if order.url.is_empty() {
         return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
@@ -200,9 +210,14 @@ fn events(desk: &Desk, query: &Query) -> Answer {
     Ok(desk.feed.follow(after.zip(epoch)))
 }
 
-async fn in_time(outcome: impl Future<Output = Result<Arc<Snapshot>, Fault>>) -> Result<Arc<Snapshot>, Fault> {
+async fn in_time(
+    outcome: impl Future<Output = Result<Arc<Snapshot>, Fault>>,
+) -> Result<Arc<Snapshot>, Fault> {
     tokio::time::timeout(ORDER_LIMIT, outcome).await.unwrap_or_else(|_| {
-        let mut fault = Fault::refusal(crate::session::Code::Busy, "the session did not answer in time; look at it again");
+        let mut fault = Fault::refusal(
+            crate::session::Code::Busy,
+            "the session did not answer in time; look at it again",
+        );
         fault.retry_after = Some(Duration::from_secs(1));
         Err(fault)
     })
@@ -217,7 +232,9 @@ fn hold_time(seconds: f64) -> Result<Duration, Refusal> {
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= LONGEST_HOLD);
     time.ok_or_else(|| {
         let years = LONGEST_HOLD.as_secs() / (366 * 24 * 60 * 60);
-        Refusal::bad_request(format!("`hold_for` is from 0 to {years} years in seconds; leave it out to hold until resumed"))
+        Refusal::bad_request(format!(
+            "`hold_for` is from 0 to {years} years in seconds; leave it out to hold until resumed"
+        ))
     })
 }
 
@@ -240,14 +257,16 @@ fn refuse_method(allow: &'static str) -> Response {
 }
 
 fn not_yet(what: &str) -> Response {
-    Refusal::not_yet(format_args!("{what}: not in this version")).into_response()
+    Refusal::not_yet(what).into_response()
 }
 
 fn peer() -> impl Filter<Extract = (Option<Peer>,), Error = std::convert::Infallible> + Copy {
     warp::ext::optional()
 }
 
-fn with(desk: &Arc<Desk>) -> impl Filter<Extract = (Arc<Desk>,), Error = std::convert::Infallible> + Clone + use<> {
+fn with(
+    desk: &Arc<Desk>,
+) -> impl Filter<Extract = (Arc<Desk>,), Error = std::convert::Infallible> + Clone + use<> {
     let desk = desk.clone();
     warp::any().map(move || desk.clone())
 }

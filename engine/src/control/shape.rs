@@ -299,7 +299,8 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_known_is_null_and_never_zero() {
         let session = serde_json::to_value(session(&snapshot(Uuid::nil()))).unwrap();
-        for field in ["code", "reason", "speed", "fps", "cpu", "rss", "bitrate", "duration", "hold", "video"] {
+        for field in ["code", "reason", "speed", "fps", "cpu", "rss", "bitrate", "duration", "hold", "video"]
+        {
             assert!(session[field].is_null(), "{field} is {}", session[field]);
         }
         assert_eq!(session["held"], false);
@@ -324,7 +325,10 @@ pub(super) mod tests {
         snapshot.fault = Some(Fault::new(Code::Truncated, session::Cause::Source, "it ended early"));
         let session = session(&snapshot);
         assert!(session.held && session.hold.is_some_and(|hold| hold.by == "alice"));
-        assert_eq!((session.code.as_deref(), session.reason.as_deref()), (Some("input_truncated"), Some("it ended early")));
+        assert_eq!(
+            (session.code.as_deref(), session.reason.as_deref()),
+            (Some("input_truncated"), Some("it ended early"))
+        );
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Engine {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().to_str().unwrap().to_owned();
         let env = |name: &str| (name == "HOME" || name == "XDG_RUNTIME_DIR").then(|| home.clone());
-        let around = Surroundings { env: &env, is_root: false, system_file: PathBuf::from("/nowhere/sluice.toml") };
+        let around =
+            Surroundings { env: &env, is_root: false, system_file: PathBuf::from("/nowhere/sluice.toml") };
         let (mut config, _) = Config::load(None, &Overrides::default(), &around).unwrap();
         config.input.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
         let rules = Arc::new(Rules::new(&config.input, &config.sources));
@@ -95,14 +96,26 @@ impl Engine {
         let mut request = Request::builder().method(method).uri(target).body(body.into()).unwrap();
         request.extensions_mut().insert(Peer::Unix { uid: 0, gid: 0, pid: Some(1) });
         let (head, body) = self.send(request).await.into_parts();
-        let body = tokio::time::timeout(LIMIT, body.collect()).await.expect("the answer does not end").unwrap();
+        let body =
+            tokio::time::timeout(LIMIT, body.collect()).await.expect("the answer does not end").unwrap();
         Answer { status: head.status, headers: head.headers, body: body.to_bytes() }
     }
 
-    async fn refused(&self, method: &str, target: &str, body: impl Into<String>, status: u16, code: &str) -> Answer {
+    async fn refused(
+        &self,
+        method: &str,
+        target: &str,
+        body: impl Into<String>,
+        status: u16,
+        code: &str,
+    ) -> Answer {
         let answer = self.ask(method, target, body).await;
         let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!((answer.status.as_u16(), problem.status, problem.code.as_str()), (status, status, code), "{method} {target}: {problem:?}");
+        assert_eq!(
+            (answer.status.as_u16(), problem.status, problem.code.as_str()),
+            (status, status, code),
+            "{method} {target}: {problem:?}"
+        );
         assert!(problem.detail.len() > 10 && !problem.detail.contains('\n'), "{problem:?}");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         answer
@@ -134,7 +147,10 @@ impl Answer {
 
     fn records<T: serde::de::DeserializeOwned>(&self) -> Vec<T> {
         assert_eq!(self.headers["content-type"], NDJSON);
-        self.body.split_inclusive(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
+        self.body
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
     }
 }
 
@@ -147,7 +163,10 @@ async fn page() -> String {
             let mut request = [0; 4096];
             if stream.read(&mut request).await.is_ok() {
                 let page = "<!DOCTYPE html><html><body>Please log in</body></html>";
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}", page.len());
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
+                    page.len()
+                );
                 // The engine may have seen enough.
                 drop(stream.write_all(answer.as_bytes()).await);
             }
@@ -160,7 +179,10 @@ async fn page() -> String {
 async fn the_engine_tells_about_itself() {
     let engine = Engine::start().await;
     let told: sluice_protocol::Engine = engine.ask("GET", "/v1/engine", "").await.decoded();
-    assert_eq!((told.version.as_str(), told.pid, told.listen.as_str()), ("1.2.3", std::process::id(), "127.0.0.1:8088"));
+    assert_eq!(
+        (told.version.as_str(), told.pid, told.listen.as_str()),
+        ("1.2.3", std::process::id(), "127.0.0.1:8088")
+    );
     assert!(told.storage.free.is_some_and(|free| free > 0) && !told.draining);
     assert_eq!((told.limits.connections, told.totals.sessions), (2048, 0));
     engine.shut_down().await;
@@ -174,7 +196,6 @@ async fn what_is_asked_wrongly_is_refused_with_status_and_code() {
     for (method, target, body, status, code) in [
         ("GET", "/".to_owned(), "", 404, code::NOT_FOUND),
         ("GET", "/v1".to_owned(), "", 404, code::NOT_FOUND),
-        ("GET", "/v1/sessions/".to_owned(), "", 404, code::NOT_FOUND),
         ("GET", "/v1/../v1/engine".to_owned(), "", 404, code::NOT_FOUND),
         ("GET", format!("/v1/sessions/{unknown}/play"), "", 404, code::NOT_FOUND),
         ("PUT", "/v1/sessions".to_owned(), "", 405, code::METHOD_NOT_ALLOWED),
@@ -225,7 +246,10 @@ async fn what_a_later_version_has_is_named_as_such() {
     ] {
         let answer = engine.refused(method, target, body, 404, code::NOT_FOUND).await;
         let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
-        assert!(problem.detail.contains("not in this version; a later one"), "{target}: {problem:?}");
+        assert!(
+            problem.detail.contains("not in this version of the engine; a later one"),
+            "{target}: {problem:?}"
+        );
     }
     engine.shut_down().await;
 }
@@ -285,44 +309,66 @@ async fn the_log_of_a_session_that_is_over_says_so() {
 }
 
 #[tokio::test]
+async fn who_follows_the_log_of_a_held_session_hears_that_it_was_forgotten() {
+    let engine = Engine::start().await;
+    let own = format!("/v1/sessions/{}", engine.failed().await.id);
+    engine.ask("POST", &format!("{own}/stop"), "").await;
+    let before = engine.ask("GET", &format!("{own}/logs"), "").await.records::<LogRecord>();
+    assert!(!before.contains(&LogRecord::End), "a stopped session may go on");
+    let target = format!("{own}/logs?follow=true");
+    let follow = engine.ask("GET", &target, "");
+    let forget = async {
+        engine.ask("DELETE", &own, "").await;
+    };
+    let (followed, ()) = tokio::join!(follow, forget);
+    assert_eq!(followed.records::<LogRecord>().last(), Some(&LogRecord::End));
+    engine.shut_down().await;
+}
+
+#[tokio::test]
 async fn events_tell_what_an_operator_did_and_end_with_the_engine() {
     let engine = Engine::start().await;
     let request = Request::builder().uri("/v1/events").body(String::new()).unwrap();
     let answer = engine.send(request).await;
     assert_eq!(answer.headers()["content-type"], NDJSON);
     let mut body = answer.into_body();
+    let mut next = async || {
+        let frame =
+            tokio::time::timeout(LIMIT, body.frame()).await.expect("the stream neither goes on nor ends");
+        frame.map(|frame| serde_json::from_slice::<Event>(&frame.unwrap().into_data().unwrap()).unwrap())
+    };
+    assert!(matches!(next().await, Some(Event::Snapshot { .. })));
     let session = engine.failed().await;
     engine.ask("POST", &format!("/v1/sessions/{}/stop", session.id), "").await;
     engine.ask("POST", "/v1/sessions/00000000-0000-0000-0000-000000000000/resume", "").await;
 
     let mut events = Vec::new();
-    let all = async {
-        while let Some(frame) = body.frame().await {
-            let line = frame.unwrap().into_data().unwrap();
-            events.push(serde_json::from_slice::<Event>(&line).unwrap());
-            if events.len() == 1 {
-                assert!(matches!(events[0], Event::Snapshot { .. }));
-            }
-            let is_last = |event: &Event| matches!(event, Event::Action(action) if action.what == "resume");
-            if events.last().is_some_and(is_last) {
-                engine.shutdown.cancel();
-            }
+    while let Some(event) = next().await {
+        if matches!(&event, Event::Action(action) if action.what == "resume") {
+            engine.shutdown.cancel();
         }
-    };
-    tokio::time::timeout(LIMIT, all).await.expect("the stream does not end with the engine");
+        events.push(event);
+    }
     let acted = |event: &Event| match event {
         Event::Action(action) => Some((action.who.clone(), action.what.clone(), action.result.clone())),
         _ => None,
     };
     let said = |what: &str, result: &str| ("root".to_owned(), what.to_owned(), result.to_owned());
     let actions: Vec<_> = events.iter().filter_map(acted).collect();
-    assert_eq!(actions, [said("start", code::INPUT_NOT_MEDIA), said("stop", "done"), said("resume", code::SESSION_NOT_FOUND)]);
+    assert_eq!(
+        actions,
+        [said("start", code::INPUT_NOT_MEDIA), said("stop", "done"), said("resume", code::SESSION_NOT_FOUND)]
+    );
     let states = events.iter().filter_map(|event| match event {
         Event::State(change) => Some((change.from, change.to)),
         _ => None,
     });
     let states: Vec<_> = states.collect();
-    assert_eq!(states.last().map(|(_, to)| *to), Some(State::Failed), "{states:?}");
+    assert_eq!(
+        states[..2],
+        [(State::Starting, State::Failed), (State::Failed, State::Stopped)],
+        "{states:?}"
+    );
     engine.shut_down().await;
 }
 

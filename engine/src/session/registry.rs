@@ -422,6 +422,8 @@ impl Registry {
         if let Some(entry) = inner.sessions.remove(&id) {
             inner.keys.remove(&entry.key);
             entry.handle.dismiss();
+            // Who follows the log of a held session would wait for ever.
+            entry.handle.log().set_over(true);
             self.world.tell(Happening::Removed(id));
         }
     }

@@ -175,8 +175,14 @@ impl Feed {
     fn reader(&self, after: Option<(u64, Uuid)>) -> Reader {
         let news = self.shared.news.subscribe();
         self.shared.joined.notify_one();
-        let known = after.filter(|(after, epoch)| *epoch == self.shared.epoch && *after <= news.borrow().last);
-        Reader { shared: self.shared.clone(), asks: self.asks.clone(), news, at: known.map(|(after, _)| after) }
+        let known =
+            after.filter(|(after, epoch)| *epoch == self.shared.epoch && *after <= news.borrow().last);
+        Reader {
+            shared: self.shared.clone(),
+            asks: self.asks.clone(),
+            news,
+            at: known.map(|(after, _)| after),
+        }
     }
 }
 

@@ -48,7 +48,11 @@ impl Watched for World {
 
 impl World {
     fn new() -> Self {
-        Self { sessions: Arc::default(), happenings: broadcast::Sender::new(16), looks: watch::Sender::new(0) }
+        Self {
+            sessions: Arc::default(),
+            happenings: broadcast::Sender::new(16),
+            looks: watch::Sender::new(0),
+        }
     }
 
     fn add(&self) -> Id {
@@ -80,7 +84,13 @@ impl World {
     }
 
     fn act(&self, result: Result<(), Code>) {
-        self.tell(Happening::Acted { at: Timestamp::UNIX_EPOCH, who: "alice".into(), what: "stop", id: None, result });
+        self.tell(Happening::Acted {
+            at: Timestamp::UNIX_EPOCH,
+            who: "alice".into(),
+            what: "stop",
+            id: None,
+            result,
+        });
     }
 
     fn sessions_now(&self) -> HashMap<Id, Session> {
@@ -209,7 +219,10 @@ async fn what_operators_do_is_told_with_its_outcome() {
     world.act(Err(Code::NotResumable));
     for result in ["done", "not_resumable"] {
         let Some(Event::Action(action)) = console.next().await else { panic!("no action") };
-        assert_eq!((action.who.as_str(), action.what.as_str(), action.result.as_str()), ("alice", "stop", result));
+        assert_eq!(
+            (action.who.as_str(), action.what.as_str(), action.result.as_str()),
+            ("alice", "stop", result)
+        );
     }
 }
 
@@ -220,11 +233,19 @@ async fn a_failure_is_told_with_its_code_and_reason() {
     let mut console = Console::new(&feed, None);
     console.next().await;
     let fault = Fault::new(Code::Refused, Cause::Source, "the source answers 403");
-    let change = Change { from: session::State::Running, to: session::State::Failed, cause: Cause::Source, fault: Some(fault) };
+    let change = Change {
+        from: session::State::Running,
+        to: session::State::Failed,
+        cause: Cause::Source,
+        fault: Some(fault),
+    };
     world.tell(Happening::Changed { at: Timestamp::UNIX_EPOCH, id, change, who: Some("alice".into()) });
     let Some(Event::State(change)) = console.next().await else { panic!("no change") };
     assert_eq!(change.code.as_deref(), Some("input_refused"));
-    assert_eq!((change.reason.as_deref(), change.who.as_deref()), (Some("the source answers 403"), Some("alice")));
+    assert_eq!(
+        (change.reason.as_deref(), change.who.as_deref()),
+        (Some("the source answers 403"), Some("alice"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -412,15 +433,29 @@ async fn play(moves: Vec<Move>) {
     };
     for happens in moves {
         match happens {
-            Move::Add => drop(world.add()),
-            Move::Remove(which) => drop(pick(&which).map(|id| world.remove(id))),
-            Move::Produce(which, by) => {
-                drop(pick(&which).map(|id| world.change(id, |session| session.produced += f64::from(by))));
+            Move::Add => {
+                world.add();
             }
-            Move::Rename(which, name) => drop(pick(&which).map(|id| world.change(id, |session| session.title = name))),
+            Move::Remove(which) => {
+                if let Some(id) = pick(&which) {
+                    world.remove(id);
+                }
+            }
+            Move::Produce(which, by) => {
+                if let Some(id) = pick(&which) {
+                    world.change(id, |session| session.produced += f64::from(by));
+                }
+            }
+            Move::Rename(which, name) => {
+                if let Some(id) = pick(&which) {
+                    world.change(id, |session| session.title = name);
+                }
+            }
             Move::Change(which, up) => {
                 let to = if up { session::State::Running } else { session::State::Ahead };
-                drop(pick(&which).map(|id| world.move_to(id, to, Cause::Demand)));
+                if let Some(id) = pick(&which) {
+                    world.move_to(id, to, Cause::Demand);
+                }
                 // The task keeps up with a few changes at a time; that it may not is another test.
                 tokio::task::yield_now().await;
             }
