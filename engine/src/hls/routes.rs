@@ -170,7 +170,7 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let rest = rest.or(metrics).unify().or(stranger).unify();
     let shared = playback;
     let guarded = api.and(warp::header::headers_cloned()).map(move |reply, headers| with_origin(&shared, reply, &headers));
-    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(rejection))).unify().boxed()
+    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
 }
 
 async fn serve_media(playback: &Playback, id: Id, rest: &str, viewer: &Viewer, headers: &HeaderMap) -> Result<Reply, Refusal> {
