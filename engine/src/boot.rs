@@ -15,13 +15,13 @@ use crate::address::Rules;
 use crate::config::{Config, Quality};
 use crate::control::{self, Facts, Feed};
 use crate::fetch::{Fetcher, SetUpError};
+use crate::ffmpeg;
 use crate::hls::{self, Playback};
 use crate::mux::Time;
 use crate::process::{Launcher, Order, Pipe, capture};
 use crate::serve::unix::{Socket, SocketError};
 use crate::serve::{self, Limits, Listener};
 use crate::session::{Inputs, Registry, Store, StoreError, World};
-use crate::ffmpeg;
 
 /// `ffmpeg -version` answers in milliseconds, or something is wrong.
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
@@ -73,7 +73,8 @@ pub struct Engine {
 /// Starts everything. `launcher` is the executable whose hidden sub-command becomes ffmpeg.
 pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError> {
     let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| BootError::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| BootError::Listen { address, source })?;
     let listen = listener.local_addr().map_err(|source| BootError::Listen { address, source })?;
     let group = config.control.group.as_deref().map(group_id).transpose()?;
     let socket = Socket::bind(&config.control.socket, group)?;
@@ -85,7 +86,8 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
 
     let shutdown = CancellationToken::new();
     let inputs = Inputs::new(rules.clone(), fetcher, launcher.clone(), &config);
-    let world = World::new(&config, settings(&config), rules, inputs, launcher, store.clone(), shutdown.clone());
+    let world =
+        World::new(&config, settings(&config), rules, inputs, launcher, store.clone(), shutdown.clone());
     let registry = Registry::new(world);
     let facts = Arc::new(Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -114,7 +116,8 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
         stall: STALL_LIMIT,
         exempt: Arc::new(|address: IpAddr| address.to_canonical().is_loopback()),
     };
-    let operators = Limits { connections: CONTROL_CONNECTIONS, per_address: CONTROL_CONNECTIONS, ..viewers.clone() };
+    let operators =
+        Limits { connections: CONTROL_CONNECTIONS, per_address: CONTROL_CONNECTIONS, ..viewers.clone() };
     let path = config.control.socket.clone();
     let drain = config.server.drain_timeout;
     let service = TowerToHyperService::new(warp::service(hls::routes(playback)));
@@ -172,16 +175,26 @@ async fn look_at_ffmpeg(launcher: &Launcher, config: &Config) -> (Option<String>
         Some(String::from_utf8_lossy(&captured.stdout).into_owned())
     };
     let Some(version) = ask(&["-hide_banner", "-version"]).await else { return (None, Vec::new()) };
-    let version = version.lines().next().and_then(|line| line.strip_prefix("ffmpeg version ")).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+    let version = version
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("ffmpeg version "))
+        .and_then(|rest| rest.split(' ').next())
+        .map(str::to_owned);
     let encoders = ask(&["-hide_banner", "-encoders"]).await.unwrap_or_default();
     let names = encoders.lines().filter_map(|line| line.split_whitespace().nth(1));
-    let encoders = names.filter(|name| name.starts_with("h264_") || *name == "libx264").map(str::to_owned).collect();
+    let encoders =
+        names.filter(|name| name.starts_with("h264_") || *name == "libx264").map(str::to_owned).collect();
     (version, encoders)
 }
 
 fn group_id(name: &str) -> Result<u32, BootError> {
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let line = groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
-    let id = line.and_then(|fields| fields.get(2).and_then(|id| id.parse().ok())).or_else(|| name.parse().ok());
+    let line = groups
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name));
+    let id =
+        line.and_then(|fields| fields.get(2).and_then(|id| id.parse().ok())).or_else(|| name.parse().ok());
     id.ok_or_else(|| BootError::Group(name.to_owned()))
 }

@@ -83,7 +83,10 @@ fn main() -> ExitCode {
 
 fn run(config: Config, place: &Where) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("could not start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
@@ -115,7 +118,8 @@ fn greet(engine: &Engine, place: &Where) {
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log_level).with_context(|| format!("--log-level {} is no level", arguments.log_level))?;
+    let filter = EnvFilter::try_new(&arguments.log_level)
+        .with_context(|| format!("--log-level {} is no level", arguments.log_level))?;
     let pretty = std::io::stderr().is_terminal();
     let format = arguments.log.unwrap_or(if pretty { LogFormat::Pretty } else { LogFormat::Json });
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -131,7 +135,8 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         tracing::warn!(%error, "could not raise the limit of open files");
     }
 }

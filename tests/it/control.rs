@@ -237,7 +237,7 @@ async fn a_reader_that_comes_back_gets_what_it_missed() {
             _ => None,
         })
         .await;
-    assert_eq!((first.id, first.to), (started.session_id, State::Starting));
+    assert_eq!((first.id, first.from, first.to), (started.session_id, State::Starting, State::Running));
     let target = format!("events?after={seq}&epoch={}", uuid::Uuid::new_v4());
     let mut events = sluice_tests::records::Records::of(engine.control(Method::GET, &target, None).await);
     assert!(

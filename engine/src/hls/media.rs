@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE,
+    ETAG, IF_NONE_MATCH,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use warp::reply::Response as Reply;
@@ -47,7 +48,8 @@ impl Asked {
         }
         let rendition = rendition(folder)?;
         if let Some(hash) = file.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
-            let known = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let known =
+                hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             return known.then(|| Self::Init(rendition, hash.to_owned()));
         }
         number(file.strip_suffix(".m4s")?).map(|number| Self::Segment(rendition, number))
@@ -63,7 +65,9 @@ fn rendition(name: &str) -> Option<Rendition> {
 
 /// A number as we write it: no sign, no leading zero.
 fn number(text: &str) -> Option<u64> {
-    let canonical = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let canonical = !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok()).flatten()
 }
 
@@ -102,10 +106,15 @@ fn tagged(served: Served, rendition: Rendition, age: &'static str, headers: &Hea
 
 /// Whether `If-None-Match` names that tag (RFC 9110 section 13.1.2: compared weakly).
 fn has(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    })
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+        })
 }
 
 fn answer(status: StatusCode, body: Bytes, kind: &'static str, age: &'static str) -> Reply {
@@ -121,7 +130,10 @@ fn answer(status: StatusCode, body: Bytes, kind: &'static str, age: &'static str
 /// Media may be read by any page: whoever knows a session's id may watch it.
 pub(super) fn open_to_all(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Content-Length, Content-Range, ETag"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Content-Length, Content-Range, ETag"),
+    );
 }
 
 #[cfg(test)]
@@ -136,7 +148,10 @@ mod tests {
             ("audio-0.m3u8", Some(Asked::Playlist(Rendition::Audio(0)))),
             ("video/0.m4s", Some(Asked::Segment(Rendition::Video, 0))),
             ("audio-12/345.m4s", Some(Asked::Segment(Rendition::Audio(12), 345))),
-            ("video/init-0123456789abcdef.mp4", Some(Asked::Init(Rendition::Video, "0123456789abcdef".to_owned()))),
+            (
+                "video/init-0123456789abcdef.mp4",
+                Some(Asked::Init(Rendition::Video, "0123456789abcdef".to_owned())),
+            ),
             ("ts/3.ts", Some(Asked::NotYet("muxed MPEG-TS is"))),
             ("sub-0.m3u8", Some(Asked::NotYet("subtitles are"))),
             ("video/00.m4s", None),

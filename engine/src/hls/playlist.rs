@@ -22,7 +22,8 @@ pub(super) fn multivariant(index: &Index) -> String {
     };
     for (n, shape) in sound.iter().enumerate() {
         let default = if n == 0 { "YES" } else { "NO" };
-        let channels = shape.channels.map_or_else(String::new, |channels| format!(",CHANNELS=\"{channels}\""));
+        let channels =
+            shape.channels.map_or_else(String::new, |channels| format!(",CHANNELS=\"{channels}\""));
         line(
             &mut text,
             format_args!(
@@ -45,7 +46,9 @@ pub(super) fn media(index: &Index, rendition: Rendition) -> String {
     line(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
     match index.kind {
         Kind::Event => text.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
-        Kind::Window => line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", index.discontinuities)),
+        Kind::Window => {
+            line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", index.discontinuities))
+        }
     }
     text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     let mut map = None;
@@ -83,7 +86,8 @@ fn entry(text: &mut String, rendition: Rendition, number: u64, media: &Media) {
 fn stream(text: &mut String, shapes: &[&Shape], main: &Shape, audio: Option<&str>) {
     let bandwidth: u64 = shapes.iter().map(|shape| shape.bandwidth).sum();
     let codecs: Vec<_> = shapes.iter().map(|shape| shape.codec.as_str()).collect();
-    let _: std::fmt::Result = write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={},CODECS=\"{}\"", bandwidth.max(1), codecs.join(","));
+    let _: std::fmt::Result =
+        write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={},CODECS=\"{}\"", bandwidth.max(1), codecs.join(","));
     if let Some((width, height)) = main.resolution {
         let _: std::fmt::Result = write!(text, ",RESOLUTION={width}x{height}");
     }

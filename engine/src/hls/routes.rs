@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, USER_AGENT, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, USER_AGENT, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::access::{self, Denied};
 use crate::config::Server;
 use crate::problem::{Refusal, recover, word};
 use crate::serve::Peer;
-use crate::session::{Cause, Code, Fault, Handle, Id, Kind, Missing, Registry, Start, Started, State, Viewer};
+use crate::session::{Cause, Code, Fault, Handle, Id, Missing, Registry, Start, Started, State, Viewer};
 
 /// A start's body is a handful of fields.
 const MOST_BODY: u64 = 64 * 1024;
@@ -51,6 +52,7 @@ struct StartBody {
     episode_id: Option<Text>,
     series_name: Option<String>,
     deinterlace_fallback: Option<Flag>,
+    /// Where to begin: a hint on a timeline; an event begins at its beginning, whatever it says.
     start_at: Option<Number>,
 }
 
@@ -74,8 +76,8 @@ enum Flag {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Number {
-    Number(#[expect(dead_code, reason = "only its type counts yet")] f64),
-    Text(#[expect(dead_code, reason = "only its type counts yet")] String),
+    Number(f64),
+    Text(String),
 }
 
 #[derive(Debug, Serialize)]
@@ -125,20 +127,30 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let leave_post = warp::path!("transcode" / Id / "stop").and(warp::post());
     let leave = leave_delete.or(leave_post).unify().and(with.clone()).and(caller).then(
         async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
-            answer(guarded(&playback, &headers).and_then(|()| leave_session(&playback, id, &viewer(peer, &headers))))
+            answer(
+                guarded(&playback, &headers)
+                    .and_then(|()| leave_session(&playback, id, &viewer(peer, &headers))),
+            )
         },
     );
-    let progress = warp::path!("transcode" / "progress" / Id).and(get_or_head()).and(with.clone()).and(caller).then(
-        async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
-            answer(guarded(&playback, &headers).and_then(|()| tell_progress(&playback, id, &viewer(peer, &headers))))
-        },
-    );
+    let progress =
+        warp::path!("transcode" / "progress" / Id).and(get_or_head()).and(with.clone()).and(caller).then(
+            async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
+                answer(
+                    guarded(&playback, &headers)
+                        .and_then(|()| tell_progress(&playback, id, &viewer(peer, &headers))),
+                )
+            },
+        );
     let seek = warp::path!("transcode" / "seek" / Id)
         .and(warp::get().or(warp::post()).unify())
         .and(with.clone())
         .and(caller)
         .then(async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
-            answer(guarded(&playback, &headers).and_then(|()| seek_session(&playback, id, &viewer(peer, &headers))))
+            answer(
+                guarded(&playback, &headers)
+                    .and_then(|()| seek_session(&playback, id, &viewer(peer, &headers))),
+            )
         });
     let start_post = warp::path!("transcode" / "start").and(warp::post()).and(body).and(warp::body::json());
     let start_get = warp::path!("transcode" / "start").and(warp::get()).and(warp::query());
@@ -147,16 +159,25 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
             answer(start_session(&playback, start, peer, &headers).await)
         },
     );
-    let clear = warp::path!("transcode-clear").and(warp::delete()).and(warp::query()).and(with.clone()).and(caller).then(
-        async |query: ClearQuery, playback: Arc<Playback>, peer, headers: HeaderMap| {
+    let clear = warp::path!("transcode-clear")
+        .and(warp::delete())
+        .and(warp::query())
+        .and(with.clone())
+        .and(caller)
+        .then(async |query: ClearQuery, playback: Arc<Playback>, peer, headers: HeaderMap| {
             answer(clear_session(&playback, &query.url, peer, &headers).await)
-        },
-    );
+        });
     let health = warp::path!("healthz").and(get_or_head()).map(|| plain("ok\n"));
-    let ready = warp::path!("readyz").and(get_or_head()).and(with.clone()).map(|playback: Arc<Playback>| answer(readiness(&playback)));
-    let preflight = warp::options().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
-        |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| preflight(&playback, path.as_str(), &headers),
-    );
+    let ready = warp::path!("readyz")
+        .and(get_or_head())
+        .and(with.clone())
+        .map(|playback: Arc<Playback>| answer(readiness(&playback)));
+    let preflight =
+        preflight_method().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
+            |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| {
+                preflight(&playback, path.as_str(), &headers)
+            },
+        );
     let subtitles = warp::path!("subs" / ..).and(get_or_head()).map(|| not_yet("subtitles are"));
     let channels = warp::path!("live" / ..).and(get_or_head()).map(|| not_yet("configured channels are"));
     let list = warp::path!("channels.m3u").and(get_or_head()).map(|| not_yet("configured channels are"));
@@ -166,14 +187,39 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let metrics = warp::path!("metrics").and(get_or_head()).map(|| not_yet("metrics are"));
 
     let api = leave.or(progress).unify().or(seek).unify().or(start).unify().or(clear).unify();
-    let rest = health.or(ready).unify().or(preflight).unify().or(subtitles).unify().or(channels).unify().or(list).unify();
+    let rest = health
+        .or(ready)
+        .unify()
+        .or(preflight)
+        .unify()
+        .or(subtitles)
+        .unify()
+        .or(channels)
+        .unify()
+        .or(list)
+        .unify();
     let rest = rest.or(metrics).unify().or(stranger).unify();
     let shared = playback;
-    let guarded = api.and(warp::header::headers_cloned()).map(move |reply, headers| with_origin(&shared, reply, &headers));
-    media.or(guarded).unify().or(rest).unify().recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
+    let guarded = api
+        .and(warp::header::headers_cloned())
+        .map(move |reply, headers| with_origin(&shared, reply, &headers));
+    media
+        .or(guarded)
+        .unify()
+        .or(rest)
+        .unify()
+        .recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection)))
+        .unify()
+        .boxed()
 }
 
-async fn serve_media(playback: &Playback, id: Id, rest: &str, viewer: &Viewer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+async fn serve_media(
+    playback: &Playback,
+    id: Id,
+    rest: &str,
+    viewer: &Viewer,
+    headers: &HeaderMap,
+) -> Result<Reply, Refusal> {
     let asked = Asked::parse(rest).ok_or_else(|| Refusal::not_found("no session has such a file"))?;
     if let Asked::NotYet(what) = asked {
         return Err(Refusal::not_yet(what));
@@ -205,7 +251,10 @@ async fn serve_media(playback: &Playback, id: Id, rest: &str, viewer: &Viewer, h
         Asked::Segment(rendition, number) => match handle.segment(viewer, rendition, number).await {
             Ok(served) => Ok(media::segment(served, rendition, headers)),
             Err(Missing::Absent) => Err(gone(&handle)),
-            Err(Missing::Lost) => Err(Fault::refusal(Code::StorageLost, "the segment can't be read from storage any more").into()),
+            Err(Missing::Lost) => {
+                Err(Fault::refusal(Code::StorageLost, "the segment can't be read from storage any more")
+                    .into())
+            }
         },
         Asked::NotYet(_) => Err(Refusal::not_found("no session has such a file")),
     }
@@ -223,7 +272,7 @@ fn wants_to_go(handle: &Handle) -> bool {
 
 async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal> {
     let snapshot = handle.snapshot();
-    if snapshot.state == State::Ended && !revives(&snapshot) {
+    if snapshot.state == State::Ended && !snapshot.revivable {
         return Err(ended().into());
     }
     if snapshot.state == State::Backoff && !handle.shelf().index().segments.is_empty() {
@@ -233,27 +282,30 @@ async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal
     Ok(handle.shelf().index())
 }
 
-/// A window that came to rest by itself comes back when it is asked for; an ended film needs a start.
-fn revives(snapshot: &crate::session::Snapshot) -> bool {
-    snapshot.kind == Some(Kind::Window) && matches!(snapshot.cause, Cause::Idle | Cause::Viewer)
-}
-
 fn ended() -> Fault {
     Fault::refusal(Code::Ended, "the session has ended and its segments are gone: start it again")
 }
 
 fn gone(handle: &Handle) -> Refusal {
     let snapshot = handle.snapshot();
-    if snapshot.state == State::Ended && !revives(&snapshot) {
+    if snapshot.state == State::Ended && !snapshot.revivable {
         return ended().into();
     }
     Refusal::not_found("there is no such segment, or not any more")
 }
 
-async fn start_session(playback: &Playback, body: StartBody, peer: Peer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+async fn start_session(
+    playback: &Playback,
+    body: StartBody,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<Reply, Refusal> {
     admitted(playback, peer, headers)?;
     if body.url.is_empty() {
         return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
+    }
+    if body.start_at.is_some_and(|start_at| !start_at.is_moment()) {
+        return Err(Refusal::bad_request("start_at is a number of seconds, 0 or more"));
     }
     let start = Start {
         url: body.url,
@@ -263,7 +315,8 @@ async fn start_session(playback: &Playback, body: StartBody, peer: Peer, headers
         user: None,
         deinterlace_fallback: body.deinterlace_fallback.map(Flag::meaning).transpose()?.unwrap_or(false),
     };
-    let Started { handle, snapshot } = playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await?;
+    let Started { handle, snapshot } =
+        playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await?;
     Ok(warp::reply::json(&StartAnswer {
         session_id: handle.id(),
         playlist: format!("/transcode/{}/stream.m3u8", handle.id()),
@@ -305,7 +358,12 @@ fn leave_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, 
     Ok(warp::reply::json(&serde_json::json!({ "status": "stopped" })).into_response())
 }
 
-async fn clear_session(playback: &Playback, url: &str, peer: Peer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+async fn clear_session(
+    playback: &Playback,
+    url: &str,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<Reply, Refusal> {
     admitted(playback, peer, headers)?;
     let cleared = playback.registry.clear(url, &viewer(peer, headers)).await?;
     Ok(warp::reply::json(&serde_json::json!({ "status": "cleared", "session_id": cleared })).into_response())
@@ -327,7 +385,10 @@ fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
 
 fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {
     let mut reply = StatusCode::NO_CONTENT.into_response();
-    let is_media = path.strip_prefix("/transcode/").and_then(|rest| rest.split('/').next()).is_some_and(|first| first.parse::<Id>().is_ok());
+    let is_media = path
+        .strip_prefix("/transcode/")
+        .and_then(|rest| rest.split('/').next())
+        .is_some_and(|first| first.parse::<Id>().is_ok());
     let answers = reply.headers_mut();
     if is_media {
         media::open_to_all(answers);
@@ -335,8 +396,10 @@ fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {
         answers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         answers.insert(VARY, HeaderValue::from_static("Origin"));
     }
-    answers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS"));
-    answers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Range, If-None-Match"));
+    answers
+        .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS"));
+    answers
+        .insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Range, If-None-Match"));
     answers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     reply
 }
@@ -385,16 +448,26 @@ fn plain(text: &'static str) -> Reply {
     reply
 }
 
+/// hyper leaves the body of an answer to HEAD out by itself.
 fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
-    warp::method().and_then(async |method: Method| {
-        // hyper leaves the body of an answer to HEAD out by itself.
-        if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(warp::reject::not_found()) }
-    })
-    .untuple_one()
+    warp::get().or(warp::head()).unify()
+}
+
+/// Unlike `warp::options`, this does not turn every unknown path into one that knows OPTIONS only.
+fn preflight_method() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    warp::method()
+        .and_then(
+            async |method: Method| {
+                if method == Method::OPTIONS { Ok(()) } else { Err(warp::reject::not_found()) }
+            },
+        )
+        .untuple_one()
 }
 
 fn viewer(peer: Peer, headers: &HeaderMap) -> Viewer {
-    let agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MOST_AGENT).collect());
+    let agent = headers
+        .get(USER_AGENT)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MOST_AGENT).collect());
     Viewer { address: address(peer), user_agent: agent }
 }
 
@@ -415,6 +488,16 @@ impl Text {
     }
 }
 
+impl Number {
+    fn is_moment(&self) -> bool {
+        let seconds = match self {
+            Self::Number(seconds) => Some(*seconds),
+            Self::Text(text) => text.parse().ok(),
+        };
+        seconds.is_some_and(|seconds: f64| seconds.is_finite() && seconds >= 0.0)
+    }
+}
+
 impl Flag {
     fn meaning(self) -> Result<bool, Refusal> {
         match self {
@@ -423,7 +506,9 @@ impl Flag {
             Self::Number(1) => Ok(true),
             Self::Text(text) if matches!(text.as_str(), "1" | "true") => Ok(true),
             Self::Text(text) if matches!(text.as_str(), "" | "0" | "false") => Ok(false),
-            Self::Number(_) | Self::Text(_) => Err(Refusal::bad_request("deinterlace_fallback is 1, 0, true or false")),
+            Self::Number(_) | Self::Text(_) => {
+                Err(Refusal::bad_request("deinterlace_fallback is 1, 0, true or false"))
+            }
         }
     }
 }

@@ -243,7 +243,8 @@ impl Actor {
         if let Some(opening) = self.opening.take() {
             opening.abort();
         }
-        let (world, address, source) = (self.world.clone(), self.request.address.clone(), self.request.source.clone());
+        let (world, address, source) =
+            (self.world.clone(), self.request.address.clone(), self.request.source.clone());
         self.opening = Some(tokio::spawn(async move {
             world.store.admit()?;
             world.inputs.look(&address, source.as_ref()).await
@@ -256,7 +257,11 @@ impl Actor {
             Ok(known) => {
                 let kind = self.kind(&known);
                 // What was decided for a film is frozen: all its segments must fit together.
-                if self.input.as_ref().is_none_or(|input| input.kind != kind || kind == Kind::Window || self.shelf.next() == 0) {
+                if self
+                    .input
+                    .as_ref()
+                    .is_none_or(|input| input.kind != kind || kind == Kind::Window || self.shelf.next() == 0)
+                {
                     let film = if kind == Kind::Window { ffmpeg::Kind::Live } else { ffmpeg::Kind::Film };
                     let decision = ffmpeg::decide(Some(&known.probe), film, &self.request.settings);
                     self.input = Some(Opened { known, kind, decision, axis: None, tracks: Vec::new() });
@@ -288,7 +293,14 @@ impl Actor {
         }
         let from = launch.plan.from;
         let (wish, wishes) = watch::channel(Wish::Read);
-        let drive = run::drive(launch, self.world.launcher.clone(), self.shelf.clone(), self.log.clone(), wishes, self.reports.0.clone());
+        let drive = run::drive(
+            launch,
+            self.world.launcher.clone(),
+            self.shelf.clone(),
+            self.log.clone(),
+            wishes,
+            self.reports.0.clone(),
+        );
         let living = Living {
             wish,
             task: self.world.runs.spawn(drive),
@@ -315,7 +327,9 @@ impl Actor {
             false => Flow::Encoded { rate: Some(track.encode.rate) },
         });
         let audio = decision.audio.as_ref().map(|track| match track.is_copied() {
-            true => Flow::Copied { start: known.probe.audio().and_then(|stream| stream.start).map(|start| start - origin) },
+            true => Flow::Copied {
+                start: known.probe.audio().and_then(|stream| stream.start).map(|start| start - origin),
+            },
             false => Flow::Encoded { rate: None },
         });
         let rate = decision.video.as_ref().filter(|track| !track.is_copied()).map(|track| track.encode.rate);
@@ -338,7 +352,12 @@ impl Actor {
             session: self.id,
             run,
             program: self.world.ffmpeg.clone(),
-            job: Job { input: known.input.clone(), probe: Some(known.probe.clone()), decision: decision.clone(), place },
+            job: Job {
+                input: known.input.clone(),
+                probe: Some(known.probe.clone()),
+                decision: decision.clone(),
+                place,
+            },
             plan: Plan {
                 kind: input.kind,
                 first: next,
@@ -453,7 +472,10 @@ impl Actor {
             self.short = if self.short.0 == end { (end, self.short.1 + 1) } else { (end, 1) };
         }
         if input.kind == Kind::Event && !input.known.ranges && self.shelf.next() > 0 {
-            let reason = format!("the input broke off, and its server can't continue where it was left (no Range): {}", fault.reason);
+            let reason = format!(
+                "the input broke off, and its server can't continue where it was left (no Range): {}",
+                fault.reason
+            );
             fault = Fault::new(Code::Truncated, Cause::Source, reason).heals(super::Heals::Never);
         }
         Exit::Failed(fault)
@@ -469,7 +491,10 @@ impl Actor {
 
     fn want(&mut self, wanted: Wanted) {
         if let Some(asked) = wanted.content_type.filter(|asked| *asked != self.request.content_type) {
-            self.warn(format!("a start asked for it as {asked}; it was started as {}", self.request.content_type));
+            self.warn(format!(
+                "a start asked for it as {asked}; it was started as {}",
+                self.request.content_type
+            ));
         }
         self.step(Event::Wanted(wanted.cause));
         self.waiting.push(wanted);
@@ -490,7 +515,9 @@ impl Actor {
                 Admission::Refuse(fault) => Err(fault),
                 Admission::Held => Err(held(self.hold.as_ref(), self.id)),
                 // It came to rest while they waited.
-                Admission::Go => Err(self.fault.clone().unwrap_or_else(|| Fault::refusal(Code::Ended, "the session ended while it was waited for"))),
+                Admission::Go => Err(self.fault.clone().unwrap_or_else(|| {
+                    Fault::refusal(Code::Ended, "the session ended while it was waited for")
+                })),
             }
         };
         for wanted in self.waiting.drain(..) {
@@ -526,14 +553,24 @@ impl Actor {
                 Event::Stop { force, until }
             }
             Order::Resume => match state {
-                State::Stopped | State::Stopping | State::Backoff | State::Failed | State::Ended => Event::Resume,
+                State::Stopped | State::Stopping | State::Backoff | State::Failed | State::Ended => {
+                    Event::Resume
+                }
                 _ if self.hold.is_some() => Event::Resume,
-                State::Starting | State::Running | State::Ahead | State::Complete => return nothing("resume"),
+                State::Starting | State::Running | State::Ahead | State::Complete => {
+                    return nothing("resume");
+                }
             },
             Order::Restart => match state {
                 State::Complete | State::Ended => return nothing("restart"),
                 _ if self.hold.is_some() => return Err(held(self.hold.as_ref(), self.id)),
-                State::Starting | State::Running | State::Ahead | State::Backoff | State::Stopping | State::Stopped | State::Failed => Event::Restart,
+                State::Starting
+                | State::Running
+                | State::Ahead
+                | State::Backoff
+                | State::Stopping
+                | State::Stopped
+                | State::Failed => Event::Restart,
             },
             Order::Clear => Event::Clear,
         };
@@ -582,10 +619,19 @@ impl Actor {
             who = who.as_deref(),
             "session changed"
         );
-        self.log.extend(self.runs.keys().next_back().copied().unwrap_or(0), [(
-            if change.fault.is_some() { Level::Warning } else { Level::Info },
-            format!("-- {} -> {} ({}){}", change.from.name(), change.to.name(), change.cause.name(), reason.map_or_else(String::new, |reason| format!(": {reason}"))),
-        )]);
+        self.log.extend(
+            self.runs.keys().next_back().copied().unwrap_or(0),
+            [(
+                if change.fault.is_some() { Level::Warning } else { Level::Info },
+                format!(
+                    "-- {} -> {} ({}){}",
+                    change.from.name(),
+                    change.to.name(),
+                    change.cause.name(),
+                    reason.map_or_else(String::new, |reason| format!(": {reason}"))
+                ),
+            )],
+        );
         // Readers of the feed see the snapshot that belongs to the change.
         self.ends.snapshot.send_replace(Arc::new(self.snapshot()));
         self.world.tell(Happening::Changed { at: self.since, id: self.id, change, who });
@@ -605,7 +651,10 @@ impl Actor {
         let state = self.life.state();
         let input = self.input.as_ref();
         let window = self.life.kind() == Some(Kind::Window);
-        let retry_at = self.life.retry_at().and_then(|at| Timestamp::now().checked_add(at.saturating_duration_since(Instant::now())).ok());
+        let retry_at = self
+            .life
+            .retry_at()
+            .and_then(|at| Timestamp::now().checked_add(at.saturating_duration_since(Instant::now())).ok());
         let viewers = self.viewers.list();
         Snapshot {
             id: self.id,
@@ -631,12 +680,17 @@ impl Actor {
             segments: index.segments.len() as u64,
             bytes: self.shelf.bytes(),
             bitrate: index.bitrate(RATE_SEGMENTS),
-            frames_dropped: self.runs.values().filter_map(|living| living.vitals.dropped).reduce(|a, b| a + b),
+            frames_dropped: self
+                .runs
+                .values()
+                .filter_map(|living| living.vitals.dropped)
+                .reduce(|a, b| a + b),
             video: input.and_then(|input| input.decision.video.as_ref()).map(ToString::to_string),
             audio: input.and_then(|input| input.decision.audio.as_ref()).map(ToString::to_string),
             restarts: self.restarts,
             retry_at,
             warnings: self.warnings.clone(),
+            revivable: self.life.is_revivable(),
             active: self.life.is_active(),
             argv: self.runs.values().map(|living| living.argv.clone()).collect(),
             probe: input.map(|input| Arc::new(input.known.probe.clone())),
@@ -672,7 +726,9 @@ impl Living {
 /// Waits for the look at the input, if one is under way.
 async fn looked(opening: &mut Option<JoinHandle<Result<Arc<Known>, Fault>>>) -> Result<Arc<Known>, Fault> {
     match opening {
-        Some(task) => task.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, Cause::Internal, "looking at the input panicked"))),
+        Some(task) => task.await.unwrap_or_else(|_| {
+            Err(Fault::new(Code::Internal, Cause::Internal, "looking at the input panicked"))
+        }),
         None => std::future::pending().await,
     }
 }
@@ -709,7 +765,10 @@ pub(super) fn held(hold: Option<&Hold>, id: Id) -> Fault {
     let by = hold.map_or("an operator", |hold| &*hold.by);
     let left = hold.and_then(|hold| hold.until).map(|until| until.duration_since(Timestamp::now()));
     let left = left.and_then(|left| Duration::try_from(left).ok());
-    let mut fault = Fault::refusal(Code::Held, format!("{by} stopped this session; an operator can lift that: sluice resume {id}"));
+    let mut fault = Fault::refusal(
+        Code::Held,
+        format!("{by} stopped this session; an operator can lift that: sluice resume {id}"),
+    );
     fault.retry_after = Some(left.unwrap_or(Duration::from_secs(30)).max(Duration::from_secs(1)));
     fault
 }

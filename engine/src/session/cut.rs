@@ -259,7 +259,8 @@ impl Cutter {
                     lane.done = true;
                     if let (Some(start), Some(track)) = (lane.start, lane.track.as_ref()) {
                         let scale = track.timescale;
-                        let end = lane.open.iter().map(|sample| sample.pts + i64::from(sample.duration)).max();
+                        let end =
+                            lane.open.iter().map(|sample| sample.pts + i64::from(sample.duration)).max();
                         let video = std::mem::take(&mut lane.open);
                         let end = end.map_or(start, |end| Time::new(end, scale));
                         self.pieces.push_back(Piece { start, end, video: Some(video), last: true });
@@ -326,7 +327,16 @@ impl Cutter {
                 }
                 let number = self.next + self.pieces.len() as u64;
                 let made = number - self.plan.first;
-                if Self::cuts_here(&self.plan, lane.flow, &mut self.cuts, number, made, start, at, sample.sync)? {
+                if Self::cuts_here(
+                    &self.plan,
+                    lane.flow,
+                    &mut self.cuts,
+                    number,
+                    made,
+                    start,
+                    at,
+                    sample.sync,
+                )? {
                     let video = std::mem::take(&mut lane.open);
                     self.pieces.push_back(Piece { start, end: at, video: Some(video), last: false });
                     lane.start = Some(at);
@@ -374,7 +384,9 @@ impl Cutter {
     ) -> Result<bool, Misfit> {
         match (plan.kind, flow) {
             (Kind::Event, Flow::Encoded { rate }) => {
-                let quarter = rate.map_or(BOUNDARY_SLACK, |rate| Time::new(i64::from(rate.den), rate.num.saturating_mul(4)));
+                let quarter = rate.map_or(BOUNDARY_SLACK, |rate| {
+                    Time::new(i64::from(rate.den), rate.num.saturating_mul(4))
+                });
                 match cuts.front() {
                     Some(cut) if at + quarter > *cut => {
                         if !sync || at > *cut + quarter {
@@ -386,7 +398,9 @@ impl Cutter {
                     Some(_) | None => Ok(false),
                 }
             }
-            (Kind::Window, Flow::Copied { .. }) => Ok(sync && (made == 0 || at - start + GOP_SLACK >= plan.segment)),
+            (Kind::Window, Flow::Copied { .. }) => {
+                Ok(sync && (made == 0 || at - start + GOP_SLACK >= plan.segment))
+            }
             (Kind::Window, Flow::Encoded { .. }) => {
                 Ok(sync && (made < SHORT_SEGMENTS || at - start + GOP_SLACK >= plan.segment))
             }
@@ -420,8 +434,11 @@ impl Cutter {
         for mut sample in lane.early.drain(..) {
             sample.pts -= origin;
             if self.plan.kind == Kind::Event {
-                sample.pts = on_grid(lane.flow, sample.pts, scale, frame, axis)
-                    .ok_or(Misfit::OffGrid { number: self.next, expected: from, found: Time::new(sample.pts, scale) })?;
+                sample.pts = on_grid(lane.flow, sample.pts, scale, frame, axis).ok_or(Misfit::OffGrid {
+                    number: self.next,
+                    expected: from,
+                    found: Time::new(sample.pts, scale),
+                })?;
             }
             sample.dts = sample.pts;
             let at = Time::new(sample.pts, scale);
@@ -476,7 +493,9 @@ impl Cutter {
             }
             let Some(piece) = self.pieces.pop_front() else { break };
             let cut = self.assemble(piece)?;
-            let bytes = |samples: &Option<Vec<Sample>>| samples.iter().flatten().map(|sample| sample.data.len()).sum::<usize>();
+            let bytes = |samples: &Option<Vec<Sample>>| {
+                samples.iter().flatten().map(|sample| sample.data.len()).sum::<usize>()
+            };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes(&cut.video) + bytes(&cut.audio));
             cuts.push(cut);
         }
@@ -496,10 +515,19 @@ impl Cutter {
             Err(misfit) => return Err(misfit),
         };
         self.next += 1;
-        if let (Some(lane), Some(last)) = (self.audio.as_mut(), audio.as_ref().and_then(|audio| audio.last())) {
+        if let (Some(lane), Some(last)) = (self.audio.as_mut(), audio.as_ref().and_then(|audio| audio.last()))
+        {
             lane.taken_to = Some(last.pts + i64::from(last.duration));
         }
-        Ok(Cut { number, start: piece.start, end: piece.end, video: piece.video, audio, gap, last: piece.last })
+        Ok(Cut {
+            number,
+            start: piece.start,
+            end: piece.end,
+            video: piece.video,
+            audio,
+            gap,
+            last: piece.last,
+        })
     }
 
     /// Whether a piece is what was planned.
@@ -545,7 +573,9 @@ impl AudioLane {
 /// The ticks of one audio packet.
 fn packet_ticks(track: &Track) -> i64 {
     match track.media {
-        Media::Audio { sample_rate, .. } if sample_rate > 0 => AAC_PACKET * i64::from(track.timescale) / i64::from(sample_rate),
+        Media::Audio { sample_rate, .. } if sample_rate > 0 => {
+            AAC_PACKET * i64::from(track.timescale) / i64::from(sample_rate)
+        }
         Media::Audio { .. } | Media::Video { .. } => AAC_PACKET,
     }
 }
@@ -587,7 +617,13 @@ fn check_frames(number: u64, piece: &Piece, video: &[Sample], rate: Rate, scale:
     Ok(())
 }
 
-fn check_audio(number: u64, piece: &Piece, audio: &[Sample], lane: &AudioLane, track: &Track) -> Result<(), Misfit> {
+fn check_audio(
+    number: u64,
+    piece: &Piece,
+    audio: &[Sample],
+    lane: &AudioLane,
+    track: &Track,
+) -> Result<(), Misfit> {
     let (scale, frame) = (track.timescale, packet_ticks(track));
     let hole = |from: i64| Misfit::AudioHole { number, from: Time::new(from, scale) };
     for pair in audio.windows(2) {
@@ -604,9 +640,13 @@ fn check_audio(number: u64, piece: &Piece, audio: &[Sample], lane: &AudioLane, t
     // Sound may begin late and end early; where it flows, it has to reach both ends.
     let Flow::Encoded { .. } = lane.flow else { return Ok(()) };
     match audio.first() {
-        Some(first) if Time::new(first.pts - frame, scale) >= piece.start => Err(hole(piece.start.ticks_in(scale))),
+        Some(first) if Time::new(first.pts - frame, scale) >= piece.start => {
+            Err(hole(piece.start.ticks_in(scale)))
+        }
         Some(_) => match audio.last() {
-            Some(last) if !piece.last && !lane.done && Time::new(last.pts + frame, scale) < piece.end => Err(hole(last.pts + frame)),
+            Some(last) if !piece.last && !lane.done && Time::new(last.pts + frame, scale) < piece.end => {
+                Err(hole(last.pts + frame))
+            }
             Some(_) | None => Ok(()),
         },
         None if piece.last || lane.done => Ok(()),
@@ -635,7 +675,9 @@ mod tests {
 
     fn cutter(plan: Plan) -> Cutter {
         let mut cutter = Cutter::new(plan);
-        cutter.begin(Rendition::Video, track(include_bytes!("fixtures/video-init.mp4"))).expect("it is clear");
+        cutter
+            .begin(Rendition::Video, track(include_bytes!("fixtures/video-init.mp4")))
+            .expect("it is clear");
         cutter.begin(SOUND, track(include_bytes!("fixtures/audio-init.mp4"))).expect("it is clear");
         cutter
     }
@@ -654,7 +696,13 @@ mod tests {
     }
 
     fn packets(from: i64, to: i64) -> Vec<Sample> {
-        let packet = |n: i64| Sample { dts: n * 1024, pts: n * 1024, duration: 1024, sync: true, data: Bytes::from_static(&[0]) };
+        let packet = |n: i64| Sample {
+            dts: n * 1024,
+            pts: n * 1024,
+            duration: 1024,
+            sync: true,
+            data: Bytes::from_static(&[0]),
+        };
         (from..to).map(packet).collect()
     }
 
@@ -695,7 +743,10 @@ mod tests {
         let cuts = cutter.push(Rendition::Video, frames(0, 101, 50, 0)).expect("the picture fits");
         // 2 s are 93.75 packets: a packet belongs where it starts.
         assert_eq!(counts(&cuts), [(0, 50, 94), (1, 50, 94)]);
-        assert_eq!(cuts[1].audio.as_ref().and_then(|audio| audio.first()).map(|first| first.pts), Some(94 * 1024));
+        assert_eq!(
+            cuts[1].audio.as_ref().and_then(|audio| audio.first()).map(|first| first.pts),
+            Some(94 * 1024)
+        );
     }
 
     #[test]
@@ -709,7 +760,8 @@ mod tests {
         let mut cuts = Vec::new();
         let (mut picture, mut sound) = (frames(0, 190, 50, 0).into_iter(), packets(-1, 400).into_iter());
         loop {
-            let (some, more): (Vec<_>, Vec<_>) = (picture.by_ref().take(7).collect(), sound.by_ref().take(11).collect());
+            let (some, more): (Vec<_>, Vec<_>) =
+                (picture.by_ref().take(7).collect(), sound.by_ref().take(11).collect());
             if some.is_empty() && more.is_empty() {
                 break;
             }
@@ -745,7 +797,12 @@ mod tests {
 
     #[test]
     fn a_run_that_misses_its_boundary_is_found_out() {
-        let mut cutter = cutter(Plan { first: 2, axis: Some(Axis { origin: Time::ZERO, delay: Time::ZERO }), from: Time::from_secs(4), ..copied(Kind::Event) });
+        let mut cutter = cutter(Plan {
+            first: 2,
+            axis: Some(Axis { origin: Time::ZERO, delay: Time::ZERO }),
+            from: Time::from_secs(4),
+            ..copied(Kind::Event)
+        });
         let misfit = cutter.push(Rendition::Video, frames(150, 160, 50, 0)).expect_err("it begins too late");
         assert_eq!(misfit, Misfit::NotOnBoundary { expected: Time::from_secs(4), found: Time::from_secs(6) });
     }
@@ -762,7 +819,8 @@ mod tests {
     #[test]
     fn key_frames_too_far_apart_are_found_before_anything_is_published() {
         let mut cutter = cutter(copied(Kind::Event));
-        let misfit = cutter.push(Rendition::Video, frames(0, 250, 250, 0)).expect_err("10 s without a key frame");
+        let misfit =
+            cutter.push(Rendition::Video, frames(0, 250, 250, 0)).expect_err("10 s without a key frame");
         assert_eq!(misfit, Misfit::LongGop { longest: Time::from_secs(6) });
     }
 

@@ -16,7 +16,10 @@ use super::{Code, Fault, Hold, Id};
 
 /// Everything that can be said of a session without asking it.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::Session`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::Session`"
+)]
 pub struct Snapshot {
     pub id: Id,
     pub generation: u64,
@@ -48,6 +51,8 @@ pub struct Snapshot {
     pub restarts: u64,
     pub retry_at: Option<Timestamp>,
     pub warnings: Vec<String>,
+    /// Ended, it comes back when its playlist is asked for.
+    pub revivable: bool,
     /// Whether it counts against the limit of active sessions.
     pub active: bool,
     pub argv: Vec<Vec<String>>,
@@ -72,7 +77,10 @@ pub struct RunSnapshot {
 
 /// A run that ended.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::PastRun`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::PastRun`"
+)]
 pub struct PastRun {
     pub run: u32,
     pub from: f64,
@@ -121,7 +129,10 @@ pub(super) struct Command {
 /// The orders.
 #[derive(Debug)]
 pub(super) enum Order {
-    Stop { force: Force, hold_for: Option<Duration> },
+    Stop {
+        force: Force,
+        hold_for: Option<Duration>,
+    },
     Resume,
     Restart,
     /// A viewer's `clear`: ended at once, without a hold.
@@ -142,14 +153,28 @@ const WISHES: usize = 1_024;
 const ORDERS: usize = 16;
 
 impl Handle {
-    pub(super) fn new(first: Snapshot, shelf: Arc<Shelf>, log: Arc<Log>, viewers: Arc<Viewers>, patience: Duration) -> (Self, Ends) {
+    pub(super) fn new(
+        first: Snapshot,
+        shelf: Arc<Shelf>,
+        log: Arc<Log>,
+        viewers: Arc<Viewers>,
+        patience: Duration,
+    ) -> (Self, Ends) {
         let id = first.id;
         let (snapshot_to, snapshot) = watch::channel(Arc::new(first));
         let (wishes, wishes_from) = mpsc::channel(WISHES);
         let (orders, orders_from) = mpsc::channel(ORDERS);
         let dismissed = CancellationToken::new();
-        let ends = Ends { snapshot: snapshot_to, wishes: wishes_from, orders: orders_from, dismissed: dismissed.clone() };
-        (Self(Arc::new(Inner { id, snapshot, wishes, orders, shelf, log, viewers, dismissed, patience })), ends)
+        let ends = Ends {
+            snapshot: snapshot_to,
+            wishes: wishes_from,
+            orders: orders_from,
+            dismissed: dismissed.clone(),
+        };
+        (
+            Self(Arc::new(Inner { id, snapshot, wishes, orders, shelf, log, viewers, dismissed, patience })),
+            ends,
+        )
     }
 
     /// Its id.
@@ -199,7 +224,11 @@ impl Handle {
     }
 
     /// Makes it go if it rests, and waits until it is playable.
-    pub async fn playable(&self, cause: Cause, content_type: Option<&'static str>) -> Result<Arc<Snapshot>, Fault> {
+    pub async fn playable(
+        &self,
+        cause: Cause,
+        content_type: Option<&'static str>,
+    ) -> Result<Arc<Snapshot>, Fault> {
         let _waiting = self.0.viewers.waiting();
         let (reply, answer) = oneshot::channel();
         let busy = || Fault::refusal(Code::Busy, "the session has too much to do; ask again in a moment");
@@ -212,7 +241,11 @@ impl Handle {
             Ok(Ok(Err(fault))) => Err(fault),
             Ok(Err(_)) => Err(gone()),
             Err(_) => {
-                let why = self.snapshot().fault.clone().map_or_else(|| "nothing playable came".to_owned(), |fault| fault.reason);
+                let why = self
+                    .snapshot()
+                    .fault
+                    .clone()
+                    .map_or_else(|| "nothing playable came".to_owned(), |fault| fault.reason);
                 let reason = format!("not playable after {} s: {why}", self.0.patience.as_secs());
                 Err(Fault::refusal(Code::TimedOut, reason))
             }
@@ -220,13 +253,23 @@ impl Handle {
     }
 
     /// A segment for a viewer: what exists, else it is made to go on, and `Absent` is the answer of a moment.
-    pub async fn segment(&self, viewer: &Viewer, rendition: Rendition, number: u64) -> Result<Served, Missing> {
+    pub async fn segment(
+        &self,
+        viewer: &Viewer,
+        rendition: Rendition,
+        number: u64,
+    ) -> Result<Served, Missing> {
         let at = self.0.shelf.start_of(number);
         self.0.viewers.heard(viewer, at);
         self.0.shelf.segment(rendition, number).await
     }
 
-    pub(super) async fn order(&self, order: Order, who: Arc<str>, generation: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
+    pub(super) async fn order(
+        &self,
+        order: Order,
+        who: Arc<str>,
+        generation: Option<u64>,
+    ) -> Result<Arc<Snapshot>, Fault> {
         let (reply, answer) = oneshot::channel();
         self.0.orders.send(Command { order, who, generation, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

@@ -73,7 +73,10 @@ impl Inputs {
             self.look_anew(address, source).await
         });
         looked.await.unwrap_or_else(|_| {
-            let reason = format!("the source did not answer within {} s (sessions.probe_timeout)", self.limit.as_secs());
+            let reason = format!(
+                "the source did not answer within {} s (sessions.probe_timeout)",
+                self.limit.as_secs()
+            );
             Err(Fault::new(Code::Unreachable, Cause::Source, reason))
         })
     }
@@ -89,7 +92,11 @@ impl Inputs {
     }
 
     async fn look_anew(&self, address: &Address, source: Option<&Source>) -> Result<Arc<Known>, Fault> {
-        let first = self.fetcher.first_bytes(address, source, self.limit).await.map_err(|error| fetch_fault(&error))?;
+        let first = self
+            .fetcher
+            .first_bytes(address, source, self.limit)
+            .await
+            .map_err(|error| fetch_fault(&error))?;
         let sniffed = ffmpeg::sniff(&first.bytes);
         let container = container(sniffed)?;
         if container == Container::Mp4 && names_encryption(&first.bytes) {
@@ -100,10 +107,16 @@ impl Inputs {
             address: match address.path() {
                 Some(path) => path.to_string_lossy().into_owned(),
                 // TLS options are fatal on plain HTTP, so an address that leads to TLS is given as it ends.
-                None if first.final_url.scheme() == "https" && !address.as_ffmpeg().starts_with("https:") => first.final_url.to_string(),
+                None if first.final_url.scheme() == "https" && !address.as_ffmpeg().starts_with("https:") => {
+                    first.final_url.to_string()
+                }
                 None => address.as_ffmpeg().to_owned(),
             },
-            transport: if address.is_file() { Transport::File } else { Transport::Http { ranges: first.ranges } },
+            transport: if address.is_file() {
+                Transport::File
+            } else {
+                Transport::Http { ranges: first.ranges }
+            },
             container: Some(container),
             user_agent: user_agent.text().map(str::to_owned),
             headers: source.map(|source| source.headers.clone()).unwrap_or_default(),
@@ -111,7 +124,8 @@ impl Inputs {
         };
         let probe = self.probe(&input).await?;
         let playlist_ended = sniffed == Sniff::HlsMedia { ended: true };
-        let bounded = playlist_ended || (container != Container::Hls && (first.ranges || first.length.is_some()));
+        let bounded =
+            playlist_ended || (container != Container::Hls && (first.ranges || first.length.is_some()));
         // A playlist's segments are asked for whole; where it ends, any of them can be asked for again.
         let ranges = first.ranges || playlist_ended;
         let known = Arc::new(Known { input, probe, ranges, bounded, at: Instant::now() });
@@ -133,7 +147,9 @@ impl Inputs {
             stdout: Some(0),
             label: "probe".to_owned(),
         };
-        let captured = capture(&self.launcher, order, self.limit, PROBE_BYTES).await.map_err(|error| capture_fault(&error))?;
+        let captured = capture(&self.launcher, order, self.limit, PROBE_BYTES)
+            .await
+            .map_err(|error| capture_fault(&error))?;
         let mut evidence = Evidence::default();
         let (mut lines, mut said) = (Lines::default(), Vec::new());
         lines.feed(&captured.stderr, &mut said);
@@ -150,8 +166,14 @@ impl Inputs {
             Ok(probe) => Ok(probe),
             Err(error) => Err(match (evidence.fault(), error) {
                 (Some((failure, line)), _) => failure_fault(failure, line, false),
-                (None, ProbeError::NoStreams) => Fault::new(Code::NotMedia, Cause::Source, "ffprobe found no media in it").heals(Heals::Never),
-                (None, error) => Fault::new(Code::NotMedia, Cause::Source, format!("{error} ({})", captured.exit)).heals(Heals::Never),
+                (None, ProbeError::NoStreams) => {
+                    Fault::new(Code::NotMedia, Cause::Source, "ffprobe found no media in it")
+                        .heals(Heals::Never)
+                }
+                (None, error) => {
+                    Fault::new(Code::NotMedia, Cause::Source, format!("{error} ({})", captured.exit))
+                        .heals(Heals::Never)
+                }
             }),
         }
     }
@@ -183,8 +205,12 @@ fn container(sniffed: Sniff) -> Result<Container, Fault> {
             let reason = "the address is an HLS multivariant playlist, which this version does not resolve: give the address of one of its variants";
             Err(Fault::new(Code::Unsupported, Cause::Source, reason).heals(Heals::Never))
         }
-        Sniff::Html => not_media("the source sent a web page instead of media: look at the address and the account"),
-        Sniff::Json => not_media("the source sent JSON instead of media: look at the address and the account"),
+        Sniff::Html => {
+            not_media("the source sent a web page instead of media: look at the address and the account")
+        }
+        Sniff::Json => {
+            not_media("the source sent JSON instead of media: look at the address and the account")
+        }
         Sniff::Text => not_media("the source sent text instead of media"),
         Sniff::Empty => not_media("the source sent nothing: zero bytes"),
     }
@@ -215,9 +241,14 @@ fn fetch_fault(error: &FetchError) -> Fault {
 fn capture_fault(error: &CaptureError) -> Fault {
     match error {
         CaptureError::Spawn(SpawnError::NotFound(program) | SpawnError::Denied(program)) => {
-            let reason = format!("`{}` can't be run: install ffmpeg, or correct ffmpeg.ffprobe_path", program.display());
+            let reason = format!(
+                "`{}` can't be run: install ffmpeg, or correct ffmpeg.ffprobe_path",
+                program.display()
+            );
             Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
         }
-        other => Fault::new(Code::Unreachable, Cause::Source, format!("the input could not be probed: {other}")),
+        other => {
+            Fault::new(Code::Unreachable, Cause::Source, format!("the input could not be probed: {other}"))
+        }
     }
 }

@@ -54,7 +54,10 @@ pub struct World {
 
 /// Something that operators are told.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::Event`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::Event`"
+)]
 pub enum Happening {
     Changed { at: Timestamp, id: Id, change: Change, who: Option<Arc<str>> },
     Acted { at: Timestamp, who: Arc<str>, what: &'static str, id: Option<Id>, result: Result<(), Code> },
@@ -102,7 +105,10 @@ pub enum Resumption {
 
 /// Sums over all sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::Totals`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::Totals`"
+)]
 pub struct Totals {
     pub sessions: u64,
     pub active: u64,
@@ -206,13 +212,18 @@ impl Registry {
         let content_type = content_type(start.content_type.as_deref())?;
         for label in [&start.title, &start.source_id, &start.user].into_iter().flatten() {
             if label.len() > LONGEST_LABEL {
-                return Err(Fault::refusal(Code::BadRequest, format!("a title, a user or a source_id may have {LONGEST_LABEL} bytes")));
+                return Err(Fault::refusal(
+                    Code::BadRequest,
+                    format!("a title, a user or a source_id may have {LONGEST_LABEL} bytes"),
+                ));
             }
         }
         let address = Address::parse(&start.url, &self.world.rules).map_err(|error| address_fault(&error))?;
         let source = self.world.rules.source_for(&address, start.source_id.as_deref()).cloned();
-        let settings = ffmpeg::Settings { deinterlace_fallback: start.deinterlace_fallback, ..self.world.settings };
-        let key = Key { address: address.as_ffmpeg().to_owned(), deinterlace_fallback: start.deinterlace_fallback };
+        let settings =
+            ffmpeg::Settings { deinterlace_fallback: start.deinterlace_fallback, ..self.world.settings };
+        let key =
+            Key { address: address.as_ffmpeg().to_owned(), deinterlace_fallback: start.deinterlace_fallback };
         let clean = |text: Option<String>| text.map(|text| ffmpeg::clean(&text).into_owned());
         let request = Request {
             address,
@@ -260,7 +271,10 @@ impl Registry {
         if active < self.world.sessions.max {
             return Ok(());
         }
-        let mut fault = Fault::refusal(Code::AtCapacity, format!("{active} sessions are active, as many as sessions.max allows"));
+        let mut fault = Fault::refusal(
+            Code::AtCapacity,
+            format!("{active} sessions are active, as many as sessions.max allows"),
+        );
         fault.retry_after = Some(Duration::from_secs(10));
         Err(fault)
     }
@@ -281,7 +295,8 @@ impl Registry {
         let log = Arc::new(Log::default());
         let viewers = Arc::new(Viewers::new(sessions.idle_timeout));
         let first = first_snapshot(id, &request);
-        let (handle, ends) = Handle::new(first, shelf.clone(), log.clone(), viewers.clone(), world.patience());
+        let (handle, ends) =
+            Handle::new(first, shelf.clone(), log.clone(), viewers.clone(), world.patience());
         let life = Life::new(policy, tokio::time::Instant::now());
         let actor = Actor::new(id, request, world.clone(), life, (shelf, log, viewers), ends);
         self.actors.spawn(actor.live());
@@ -324,14 +339,26 @@ impl Registry {
     }
 
     /// An operator stops a session, which holds it.
-    pub async fn stop(&self, id: Id, stop: Stop, who: Arc<str>, generation: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
+    pub async fn stop(
+        &self,
+        id: Id,
+        stop: Stop,
+        who: Arc<str>,
+        generation: Option<u64>,
+    ) -> Result<Arc<Snapshot>, Fault> {
         let what = if stop.force == Force::Yes { "force" } else { "stop" };
         let order = handle::Order::Stop { force: stop.force, hold_for: stop.hold_for };
         self.order(id, order, what, who, generation).await
     }
 
     /// An operator makes a session go again.
-    pub async fn resume(&self, id: Id, how: Resumption, who: Arc<str>, generation: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
+    pub async fn resume(
+        &self,
+        id: Id,
+        how: Resumption,
+        who: Arc<str>,
+        generation: Option<u64>,
+    ) -> Result<Arc<Snapshot>, Fault> {
         let (order, what) = match how {
             Resumption::Resume => (handle::Order::Resume, "resume"),
             Resumption::Restart => (handle::Order::Restart, "restart"),
@@ -343,9 +370,11 @@ impl Registry {
     pub fn forget(&self, id: Id, who: Arc<str>) -> Result<Arc<Snapshot>, Fault> {
         let forgotten = self.get(id).and_then(|handle| {
             let snapshot = handle.snapshot();
-            let resting = matches!(snapshot.state, State::Ended) || (snapshot.hold.is_some() && snapshot.runs.is_empty());
+            let resting = matches!(snapshot.state, State::Ended)
+                || (snapshot.hold.is_some() && snapshot.runs.is_empty());
             if !resting {
-                let reason = format!("the session is {}: stop it first, then forget it", snapshot.state.name());
+                let reason =
+                    format!("the session is {}: stop it first, then forget it", snapshot.state.name());
                 return Err(Fault::refusal(Code::Changed, reason));
             }
             self.remove(&mut self.lock(), id);
@@ -398,7 +427,14 @@ impl Registry {
         }
     }
 
-    async fn order(&self, id: Id, order: handle::Order, what: &'static str, who: Arc<str>, generation: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
+    async fn order(
+        &self,
+        id: Id,
+        order: handle::Order,
+        what: &'static str,
+        who: Arc<str>,
+        generation: Option<u64>,
+    ) -> Result<Arc<Snapshot>, Fault> {
         let outcome = match self.get(id) {
             Ok(handle) => handle.order(order, who.clone(), generation).await,
             Err(fault) => Err(fault),
@@ -410,7 +446,8 @@ impl Registry {
     /// History is bounded; what is held never falls out of it.
     fn forget_oldest(&self, inner: &mut Inner) {
         let ended = inner.sessions.values().map(|entry| entry.handle.snapshot());
-        let mut ended: Vec<_> = ended.filter(|snapshot| snapshot.state == State::Ended && snapshot.hold.is_none()).collect();
+        let mut ended: Vec<_> =
+            ended.filter(|snapshot| snapshot.state == State::Ended && snapshot.hold.is_none()).collect();
         ended.sort_by_key(|snapshot| snapshot.state_since);
         let surplus = ended.len().saturating_sub(self.world.sessions.history);
         for snapshot in &ended[..surplus] {
@@ -439,7 +476,9 @@ fn content_type(asked: Option<&str>) -> Result<&'static str, Fault> {
         Some("auto") => Ok("auto"),
         Some("movie") => Ok("movie"),
         Some("series") => Ok("series"),
-        Some(_) => Err(Fault::refusal(Code::BadRequest, "content_type is one of auto, live, movie and series")),
+        Some(_) => {
+            Err(Fault::refusal(Code::BadRequest, "content_type is one of auto, live, movie and series"))
+        }
     }
 }
 
@@ -475,6 +514,7 @@ fn first_snapshot(id: Id, request: &Request) -> Snapshot {
         restarts: 0,
         retry_at: None,
         warnings: Vec::new(),
+        revivable: false,
         active: true,
         argv: Vec::new(),
         probe: None,

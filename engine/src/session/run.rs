@@ -24,7 +24,7 @@ use super::state::{Exit, Kind};
 use super::{Cause, Code, Fault, Heals, Id};
 use crate::address::Mask;
 use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command};
-use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
+use crate::mux::{Item, Media, Reader, Sample, SampleFault, Time, Track, write};
 use crate::process::{self, Child, Launcher, Order, Pipe, Process, SpawnError};
 
 /// What is left in the pipes of a dead child is read for this long: a grandchild may hold them for ever.
@@ -135,7 +135,11 @@ pub(super) async fn drive(
     let order = Order {
         program: launch.program.clone(),
         args: command.args,
-        outputs: command.outputs.iter().map(|output| if *output == Output::Progress { Pipe::Small } else { Pipe::Media }).collect(),
+        outputs: command
+            .outputs
+            .iter()
+            .map(|output| if *output == Output::Progress { Pipe::Small } else { Pipe::Media })
+            .collect(),
         stdout: None,
         label: format!("{}-{run}", launch.session),
     };
@@ -205,7 +209,10 @@ enum Feeds {
 enum Chunk {
     Progress(usize),
     Log(usize),
-    Media { source: usize, read: usize },
+    Media {
+        source: usize,
+        read: usize,
+    },
     /// A pipe ended or broke.
     End(usize),
 }
@@ -273,7 +280,11 @@ impl Running {
         loop {
             let wish = *self.wish.borrow();
             let wait = self.ahead_of_clock();
-            let media = wish == Wish::Read && self.broken.is_none() && !self.made && !self.disk_full && wait.is_none();
+            let media = wish == Wish::Read
+                && self.broken.is_none()
+                && !self.made
+                && !self.disk_full
+                && wait.is_none();
             if !media {
                 self.moved = Instant::now();
             }
@@ -348,7 +359,11 @@ impl Running {
                 self.note(lines);
             }
             Chunk::Media { source, read } => {
-                let Some(Source { feeds: Feeds::Media { rendition, reader }, .. }) = self.pipes.get_mut(source) else { return };
+                let Some(Source { feeds: Feeds::Media { rendition, reader }, .. }) =
+                    self.pipes.get_mut(source)
+                else {
+                    return;
+                };
                 let rendition = *rendition;
                 match reader.filled(read) {
                     Ok(None) => {}
@@ -367,7 +382,11 @@ impl Running {
                         self.publish(cuts).await;
                     }
                     Err(fault) => {
-                        let fault = Fault::new(Code::Transcode, Cause::Internal, format!("what ffmpeg sent is not fragmented MP4: {fault}"));
+                        let fault = Fault::new(
+                            Code::Transcode,
+                            Cause::Internal,
+                            format!("what ffmpeg sent is not fragmented MP4: {fault}"),
+                        );
                         self.stop_for(fault.clone(), What::Stalled(fault)).await;
                     }
                 }
@@ -462,7 +481,11 @@ impl Running {
         let made = match self.make(cut, axis) {
             Ok(made) => made,
             Err(error) => {
-                let fault = Fault::new(Code::Internal, Cause::Internal, format!("a segment could not be written: {error}"));
+                let fault = Fault::new(
+                    Code::Internal,
+                    Cause::Internal,
+                    format!("a segment could not be written: {error}"),
+                );
                 return self.stop_for(fault.clone(), What::Stalled(fault)).await;
             }
         };
@@ -472,7 +495,10 @@ impl Running {
         self.moved = Instant::now();
         self.disk_full = kind == Kind::Event && self.launch.pace != Pace::Never;
         if first {
-            let tracks = self.renditions().filter_map(|rendition| Some((rendition, self.cutter.track(rendition)?.clone()))).collect();
+            let tracks = self
+                .renditions()
+                .filter_map(|rendition| Some((rendition, self.cutter.track(rendition)?.clone())))
+                .collect();
             self.tell(What::Began { axis, tracks }).await;
         }
         self.tell(What::Published).await;
@@ -497,7 +523,12 @@ impl Running {
                 None
             } else {
                 let shift = axis.delay.ticks_in(track.timescale);
-                Some(write::segment(track, u32::try_from(cut.number + 1).unwrap_or(u32::MAX), shift, samples)?)
+                Some(write::segment(
+                    track,
+                    u32::try_from(cut.number + 1).unwrap_or(u32::MAX),
+                    shift,
+                    samples,
+                )?)
             };
             // On a film every list counts by the grid; on a window each by what it holds.
             let own = samples.iter().map(|sample| i64::from(sample.duration)).sum();
@@ -523,12 +554,20 @@ impl Running {
 
     /// The wall clock at the start of a window's segment. Sound's is never late against the picture's: a
     /// third of a millisecond makes hls.js load the same segment over and over.
-    fn date(&self, rendition: Rendition, track: &Track, first: Option<&Sample>, start: Time) -> Option<Timestamp> {
+    fn date(
+        &self,
+        rendition: Rendition,
+        track: &Track,
+        first: Option<&Sample>,
+        start: Time,
+    ) -> Option<Timestamp> {
         if self.launch.plan.kind != Kind::Window {
             return None;
         }
         let since = match (rendition, first) {
-            (Rendition::Audio(_), Some(sample)) => Time::new(sample.pts, track.timescale) - Time::from_millis(1),
+            (Rendition::Audio(_), Some(sample)) => {
+                Time::new(sample.pts, track.timescale) - Time::from_millis(1)
+            }
             (Rendition::Video | Rendition::Audio(_), _) => start,
         };
         let millis = since.floor_in(1000);
@@ -551,15 +590,24 @@ impl Running {
 
     fn stalls_at(&self) -> Instant {
         let now = Instant::now();
-        let exempt = self.published == 0 || self.made || self.broken.is_some() || *self.wish.borrow() != Wish::Read;
-        if exempt { now + Duration::from_secs(3600) } else { self.moved + self.launch.stall.max(self.longest * STALL_SEGMENTS) }
+        let exempt =
+            self.published == 0 || self.made || self.broken.is_some() || *self.wish.borrow() != Wish::Read;
+        if exempt {
+            now + Duration::from_secs(3600)
+        } else {
+            self.moved + self.launch.stall.max(self.longest * STALL_SEGMENTS)
+        }
     }
 
     async fn tick(&mut self) {
         let now = Instant::now();
         if now >= self.stalls_at() {
             let silent = now.duration_since(self.moved).as_secs();
-            let fault = Fault::new(Code::TimedOut, Cause::Stall, format!("nothing came from the source for {silent} s"));
+            let fault = Fault::new(
+                Code::TimedOut,
+                Cause::Stall,
+                format!("nothing came from the source for {silent} s"),
+            );
             return self.stop_for(fault.clone(), What::Stalled(fault)).await;
         }
         if now < self.next_sample {
@@ -610,7 +658,8 @@ impl Running {
         let asked = *self.wish.borrow() > Wish::Pause;
         let mut warning = None;
         let exit = if self.made {
-            warning = self.shortfall().map(|missing| format!("the input ended {missing} s before its header says"));
+            warning =
+                self.shortfall().map(|missing| format!("the input ended {missing} s before its header says"));
             Exit::Finished
         } else if let Some(fault) = self.broken.take() {
             Exit::Failed(fault)
@@ -621,25 +670,38 @@ impl Running {
         };
         if let Exit::Failed(fault) = &exit {
             let said = self.exit.map_or_else(String::new, |exit| format!("{exit}: "));
-            self.log.extend(self.launch.run, [(Level::Error, format!("run {} ended, {said}{}", self.launch.run, fault.reason))]);
+            self.log.extend(
+                self.launch.run,
+                [(Level::Error, format!("run {} ended, {said}{}", self.launch.run, fault.reason))],
+            );
         }
-        let what = What::Exited { exit, process: self.exit, reached: self.base + self.cutter.reached(), warning };
+        let what =
+            What::Exited { exit, process: self.exit, reached: self.base + self.cutter.reached(), warning };
         self.tell(what).await;
     }
 
     fn ending(&self) -> Fault {
-        let evidence = if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
+        let evidence =
+            if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
         if let Some((failure, line)) = evidence {
             return failure_fault(failure, line, self.published > 0);
         }
         let exit = self.exit.map_or_else(|| "an unknown end".to_owned(), |exit| exit.to_string());
         match (self.launch.plan.kind, self.published) {
-            (Kind::Window, 1..) => Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream"),
+            (Kind::Window, 1..) => {
+                Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream")
+            }
             (Kind::Event, _) if self.cutter.axis().is_some() => {
                 let at = self.cutter.reached();
-                Fault::new(Code::Truncated, Cause::Source, format!("the input ended at {at} s, before its end"))
+                Fault::new(
+                    Code::Truncated,
+                    Cause::Source,
+                    format!("the input ended at {at} s, before its end"),
+                )
             }
-            (Kind::Window | Kind::Event, _) => Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg made nothing: {exit}")),
+            (Kind::Window | Kind::Event, _) => {
+                Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg made nothing: {exit}"))
+            }
         }
     }
 }
@@ -650,7 +712,13 @@ impl Chunk {
         std::future::poll_fn(|context| Self::poll(pipes, turn, scratch, media, context)).await
     }
 
-    fn poll(pipes: &mut [Source], turn: &mut usize, scratch: &mut [u8], media: bool, context: &mut Context<'_>) -> Poll<Self> {
+    fn poll(
+        pipes: &mut [Source],
+        turn: &mut usize,
+        scratch: &mut [u8],
+        media: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Self> {
         let count = pipes.len();
         for offset in 0..count {
             let place = (*turn + offset) % count;
@@ -694,7 +762,17 @@ fn shape(rendition: Rendition, track: &Track, samples: usize, length: Time) -> S
 
 pub(super) fn misfit_fault(misfit: &Misfit) -> Fault {
     match misfit {
-        Misfit::Protected => Fault::new(Code::Protected, Cause::Source, "the media is encrypted; it can't be played without its keys").heals(Heals::Never),
+        Misfit::Protected => Fault::new(
+            Code::Protected,
+            Cause::Source,
+            "the media is encrypted; it can't be played without its keys",
+        )
+        .heals(Heals::Never),
+        Misfit::Sample(SampleFault::Torn) => Fault::new(
+            Code::Truncated,
+            Cause::Source,
+            "the input is cut short or damaged: a picture in it is not whole",
+        ),
         Misfit::Sample(_) => Fault::new(Code::Transcode, Cause::Source, misfit.to_string()),
         _ => Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg sent what was not planned: {misfit}")),
     }
@@ -707,7 +785,8 @@ fn spawn_fault(error: &SpawnError) -> Fault {
             Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
         }
         SpawnError::Denied(program) => {
-            let reason = format!("`{}` may not be run: look at ffmpeg.path and its permissions", program.display());
+            let reason =
+                format!("`{}` may not be run: look at ffmpeg.path and its permissions", program.display());
             Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
         }
         other => Fault::new(Code::Internal, Cause::Internal, format!("ffmpeg could not be started: {other}")),
@@ -724,7 +803,9 @@ pub(super) fn failure_fault(failure: Failure, line: &str, played: bool) -> Fault
         Failure::Drm => (Code::Protected, Cause::Source, Heals::Never),
         Failure::NotMedia | Failure::Truncated if !played => (Code::NotMedia, Cause::Source, Heals::Never),
         Failure::Truncated => (Code::Truncated, Cause::Source, Heals::Soon),
-        Failure::NoStream | Failure::Undecodable if !played => (Code::Unsupported, Cause::Source, Heals::Never),
+        Failure::NoStream | Failure::Undecodable if !played => {
+            (Code::Unsupported, Cause::Source, Heals::Never)
+        }
         Failure::Encoder | Failure::BadArguments => (Code::Transcode, Cause::Internal, Heals::Never),
         Failure::MissingFile | Failure::IsDirectory => (Code::NotFound, Cause::Source, Heals::Never),
         Failure::RateLimited

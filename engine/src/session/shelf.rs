@@ -274,7 +274,13 @@ impl Store {
 
     /// Whether new work may begin: there is room, and the directory is there.
     pub fn admit(&self) -> Result<(), Fault> {
-        let lost = || Fault::new(Code::StorageLost, Cause::Storage, "the storage directory can't be used: look at storage.dir");
+        let lost = || {
+            Fault::new(
+                Code::StorageLost,
+                Cause::Storage,
+                "the storage directory can't be used: look at storage.dir",
+            )
+        };
         let here = fs::metadata(&self.dir).is_ok_and(|meta| meta.is_dir());
         let stat = rustix::fs::fstatvfs(&self.root).map_err(|_| lost())?;
         if !here {
@@ -283,7 +289,8 @@ impl Store {
         // On a small file system the configured floor would forbid everything.
         let floor = self.min_free.min(stat.f_blocks.saturating_mul(stat.f_frsize) / 10);
         if stat.f_bavail.saturating_mul(stat.f_frsize) < floor {
-            let reason = "too little space is free for new sessions: free some, or lower storage.min_free_bytes";
+            let reason =
+                "too little space is free for new sessions: free some, or lower storage.min_free_bytes";
             return Err(Fault::new(Code::StorageFull, Cause::Storage, reason));
         }
         Ok(())
@@ -364,7 +371,8 @@ fn write_all(store: &Weak<Store>, mut orders: mpsc::Receiver<Job>) {
             }
             Job::RemoveDirectory(path) => {
                 let lengths = fs::read_dir(&path).into_iter().flatten().flatten();
-                let total: u64 = lengths.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum();
+                let total: u64 =
+                    lengths.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum();
                 match fs::remove_dir_all(&path) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -397,7 +405,10 @@ fn write(dir: &Path, slot: &Slot, bytes: &[u8]) -> io::Result<()> {
 fn remove_leftovers(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let ours = entry.file_name().to_str().is_some_and(|name| Uuid::parse_str(name).is_ok_and(|id| id.to_string() == name));
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| Uuid::parse_str(name).is_ok_and(|id| id.to_string() == name));
         if ours && entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
         }
@@ -650,7 +661,9 @@ impl Shelf {
 
     fn in_trouble(&self, error: &io::Error) {
         let (code, reason) = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Code::StorageFull, "the disk of storage.dir is full"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                (Code::StorageFull, "the disk of storage.dir is full")
+            }
             _ => (Code::StorageLost, "segments can't be written to storage.dir"),
         };
         tracing::warn!(session = %self.id, %error, "a segment could not be written");
@@ -685,11 +698,17 @@ impl Inner {
             && kept - front.length >= dvr
         {
             kept = kept - front.length;
-            self.bytes -= front.media.iter().filter_map(|media| media.slot.as_ref()).map(|slot| slot.length).sum::<u64>();
+            self.bytes -= front
+                .media
+                .iter()
+                .filter_map(|media| media.slot.as_ref())
+                .map(|slot| slot.length)
+                .sum::<u64>();
             gone.extend(self.retired.pop_front());
         }
         let listed = segments.iter().chain(&self.retired).flat_map(|segment| &segment.media);
-        let used: Vec<_> = listed.filter_map(|media| media.init.clone().map(|init| (media.rendition, init))).collect();
+        let used: Vec<_> =
+            listed.filter_map(|media| media.init.clone().map(|init| (media.rendition, init))).collect();
         self.inits.retain(|key, _| used.contains(key));
         gone
     }

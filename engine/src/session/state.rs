@@ -11,7 +11,10 @@ use super::{Fault, Heals, retry};
 
 /// Where a session is in its life, as the world sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::State`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::State`"
+)]
 pub enum State {
     Starting,
     Running,
@@ -26,7 +29,10 @@ pub enum State {
 
 /// Why the state changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the contract's words, explained where they travel: `sluice_protocol::Cause`")]
+#[expect(
+    missing_docs,
+    reason = "the contract's words, explained where they travel: `sluice_protocol::Cause`"
+)]
 pub enum Cause {
     Viewer,
     Operator,
@@ -139,6 +145,8 @@ pub(super) struct Life {
     stable_since: Option<Instant>,
     last_heard: Instant,
     hold: Option<Held>,
+    /// It came to its end by itself, and not because somebody wanted it gone.
+    ended_by_itself: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -146,17 +154,30 @@ enum Phase {
     /// Asked for, nothing begun: the state of a session that was just created.
     New,
     /// The input is being looked at; no ffmpeg yet.
-    Opening { by: Instant },
+    Opening {
+        by: Instant,
+    },
     /// Runs are alive.
     Producing,
     /// Enough is there, and no run is left.
     Rested,
-    Backoff { until: Instant },
+    Backoff {
+        until: Instant,
+    },
     /// Runs are being ended for `cause`, then comes `rest`.
-    Stopping { rest: Rest, cause: Cause },
-    Stopped { until: Option<Instant> },
+    Stopping {
+        rest: Rest,
+        cause: Cause,
+    },
+    Stopped {
+        until: Option<Instant>,
+    },
     Complete,
-    Failed { fault: Fault, since: Instant, until: Option<Instant> },
+    Failed {
+        fault: Fault,
+        since: Instant,
+        until: Option<Instant>,
+    },
     Ended,
 }
 
@@ -184,11 +205,18 @@ struct Run {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    Starting { ready_by: Instant },
+    Starting {
+        ready_by: Instant,
+    },
     Producing,
     /// Held back by not reading.
-    Ahead { until: Instant },
-    Ending { asked: Instant, rung: Rung },
+    Ahead {
+        until: Instant,
+    },
+    Ending {
+        asked: Instant,
+        rung: Rung,
+    },
 }
 
 /// How hard a run is being asked to end.
@@ -326,6 +354,7 @@ impl Life {
             stable_since: None,
             last_heard: now,
             hold: None,
+            ended_by_itself: false,
         }
     }
 
@@ -361,9 +390,20 @@ impl Life {
     /// Whether it counts against the number of sessions that may be active.
     pub(super) fn is_active(&self) -> bool {
         match self.phase {
-            Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Backoff { .. } | Phase::Stopping { .. } => true,
-            Phase::Rested | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => false,
+            Phase::New
+            | Phase::Opening { .. }
+            | Phase::Producing
+            | Phase::Backoff { .. }
+            | Phase::Stopping { .. } => true,
+            Phase::Rested | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => {
+                false
+            }
         }
+    }
+
+    /// Whether a playlist request brings it back from history: a window that ended by itself.
+    pub(super) fn is_revivable(&self) -> bool {
+        self.phase == Phase::Ended && self.kind == Some(Kind::Window) && self.ended_by_itself
     }
 
     /// Somebody asked for something: the idle time begins anew.
@@ -382,7 +422,9 @@ impl Life {
             Phase::Producing if self.playable => Admission::Ready,
             Phase::Producing => Admission::Wait,
             Phase::Rested | Phase::Complete => Admission::Ready,
-            Phase::Failed { fault, since, .. } if now.duration_since(*since) < SAME_ANSWER => Admission::Refuse(fault.clone()),
+            Phase::Failed { fault, since, .. } if now.duration_since(*since) < SAME_ANSWER => {
+                Admission::Refuse(fault.clone())
+            }
             Phase::Failed { .. } => Admission::Go,
         }
     }
@@ -424,13 +466,27 @@ impl Life {
                     (Cause::Ready, None)
                 }
                 // It was stopped while the input was being looked at.
-                Phase::New | Phase::Producing | Phase::Rested | Phase::Backoff { .. } | Phase::Stopping { .. }
-                | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => (Cause::Ready, None),
+                Phase::New
+                | Phase::Producing
+                | Phase::Rested
+                | Phase::Backoff { .. }
+                | Phase::Stopping { .. }
+                | Phase::Stopped { .. }
+                | Phase::Complete
+                | Phase::Failed { .. }
+                | Phase::Ended => (Cause::Ready, None),
             },
             Event::OpenFailed(fault) => match self.phase {
                 Phase::Opening { .. } => self.fail(fault, now, actions),
-                Phase::New | Phase::Producing | Phase::Rested | Phase::Backoff { .. } | Phase::Stopping { .. }
-                | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => (fault.cause, None),
+                Phase::New
+                | Phase::Producing
+                | Phase::Rested
+                | Phase::Backoff { .. }
+                | Phase::Stopping { .. }
+                | Phase::Stopped { .. }
+                | Phase::Complete
+                | Phase::Failed { .. }
+                | Phase::Ended => (fault.cause, None),
             },
             Event::Published(id) => {
                 if let Some(run) = self.run(id) {
@@ -456,14 +512,21 @@ impl Life {
             Event::Near => {
                 match self.phase {
                     Phase::Producing => {
-                        for run in self.runs.iter_mut().filter(|run| matches!(run.stage, Stage::Ahead { .. })) {
+                        for run in self.runs.iter_mut().filter(|run| matches!(run.stage, Stage::Ahead { .. }))
+                        {
                             run.stage = Stage::Producing;
                             actions.push(Action::Unpause(run.id));
                         }
                     }
                     Phase::Rested => self.launch(now, actions),
-                    Phase::New | Phase::Opening { .. } | Phase::Backoff { .. } | Phase::Stopping { .. }
-                    | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => {}
+                    Phase::New
+                    | Phase::Opening { .. }
+                    | Phase::Backoff { .. }
+                    | Phase::Stopping { .. }
+                    | Phase::Stopped { .. }
+                    | Phase::Complete
+                    | Phase::Failed { .. }
+                    | Phase::Ended => {}
                 }
                 (Cause::Demand, None)
             }
@@ -490,13 +553,25 @@ impl Life {
                     self.end_runs(Rung::Term, rest, Cause::Viewer, now, actions);
                     (Cause::Viewer, None)
                 }
-                Phase::New | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. }
+                Phase::New
+                | Phase::Stopping { .. }
+                | Phase::Stopped { .. }
+                | Phase::Complete
+                | Phase::Failed { .. }
                 | Phase::Ended => (Cause::Viewer, None),
             },
             Event::Clear => match self.phase {
                 Phase::Ended => (Cause::Viewer, None),
-                Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
-                | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } => {
+                Phase::New
+                | Phase::Opening { .. }
+                | Phase::Producing
+                | Phase::Rested
+                | Phase::Backoff { .. }
+                | Phase::Stopping { .. }
+                | Phase::Stopped { .. }
+                | Phase::Complete
+                | Phase::Failed { .. } => {
+                    self.ended_by_itself = false;
                     self.end_runs(Rung::Kill, Rest::Ended, Cause::Viewer, now, actions);
                     (Cause::Viewer, None)
                 }
@@ -504,12 +579,21 @@ impl Life {
             Event::Stop { force, until } => {
                 self.hold = Some(Held { until });
                 match force {
-                    Force::Yes => self.end_runs(Rung::Kill, Rest::Ended, Cause::Operator, now, actions),
+                    Force::Yes => {
+                        self.ended_by_itself = false;
+                        self.end_runs(Rung::Kill, Rest::Ended, Cause::Operator, now, actions);
+                    }
                     Force::No => match self.phase {
                         // What is over stays where it is; only the hold is new.
                         Phase::Ended | Phase::Complete => {}
-                        Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
-                        | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Failed { .. } => {
+                        Phase::New
+                        | Phase::Opening { .. }
+                        | Phase::Producing
+                        | Phase::Rested
+                        | Phase::Backoff { .. }
+                        | Phase::Stopping { .. }
+                        | Phase::Stopped { .. }
+                        | Phase::Failed { .. } => {
                             self.end_runs(Rung::Term, Rest::Stopped, Cause::Operator, now, actions);
                         }
                     },
@@ -520,9 +604,13 @@ impl Life {
                 self.hold = None;
                 self.failures = 0;
                 match self.phase {
-                    Phase::New | Phase::Stopped { .. } | Phase::Failed { .. } | Phase::Ended => self.open(now, actions),
+                    Phase::New | Phase::Stopped { .. } | Phase::Failed { .. } | Phase::Ended => {
+                        self.open(now, actions)
+                    }
                     Phase::Backoff { .. } => self.launch(now, actions),
-                    Phase::Stopping { .. } => self.phase = Phase::Stopping { rest: Rest::Again, cause: Cause::Operator },
+                    Phase::Stopping { .. } => {
+                        self.phase = Phase::Stopping { rest: Rest::Again, cause: Cause::Operator }
+                    }
                     Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Complete => {}
                 }
                 self.heard(now);
@@ -532,8 +620,14 @@ impl Life {
                 self.failures = 0;
                 self.heard(now);
                 match self.phase {
-                    Phase::Producing | Phase::Stopping { .. } => self.end_runs(Rung::Term, Rest::Again, Cause::Operator, now, actions),
-                    Phase::New | Phase::Opening { .. } | Phase::Rested | Phase::Backoff { .. } | Phase::Stopped { .. }
+                    Phase::Producing | Phase::Stopping { .. } => {
+                        self.end_runs(Rung::Term, Rest::Again, Cause::Operator, now, actions)
+                    }
+                    Phase::New
+                    | Phase::Opening { .. }
+                    | Phase::Rested
+                    | Phase::Backoff { .. }
+                    | Phase::Stopped { .. }
                     | Phase::Failed { .. } => self.open(now, actions),
                     Phase::Complete | Phase::Ended => {}
                 }
@@ -542,8 +636,15 @@ impl Life {
             Event::Shutdown => {
                 match self.phase {
                     Phase::Ended => {}
-                    Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
-                    | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } => {
+                    Phase::New
+                    | Phase::Opening { .. }
+                    | Phase::Producing
+                    | Phase::Rested
+                    | Phase::Backoff { .. }
+                    | Phase::Stopping { .. }
+                    | Phase::Stopped { .. }
+                    | Phase::Complete
+                    | Phase::Failed { .. } => {
                         self.end_runs(Rung::Term, Rest::Ended, Cause::Shutdown, now, actions);
                     }
                 }
@@ -554,7 +655,11 @@ impl Life {
                     self.end_runs(Rung::Term, Rest::Failed(fault.clone()), Cause::Storage, now, actions);
                     (Cause::Storage, Some(fault))
                 }
-                Phase::New | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. }
+                Phase::New
+                | Phase::Stopping { .. }
+                | Phase::Stopped { .. }
+                | Phase::Complete
+                | Phase::Failed { .. }
                 | Phase::Ended => (Cause::Storage, None),
             },
             Event::Tick => self.tick(now, actions),
@@ -578,7 +683,13 @@ impl Life {
         (cause, None)
     }
 
-    fn exited(&mut self, id: u32, exit: Exit, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+    fn exited(
+        &mut self,
+        id: u32,
+        exit: Exit,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) -> (Cause, Option<Fault>) {
         let Some(place) = self.runs.iter().position(|run| run.id == id) else { return (Cause::Exit, None) };
         let run = self.runs.remove(place);
         if let Phase::Stopping { rest, cause } = &self.phase {
@@ -598,7 +709,8 @@ impl Life {
                 (Cause::Finished, None)
             }
             (Exit::Finished, _) => {
-                let fault = Fault::new(super::Code::Unreachable, Cause::Source, "the source ended the stream");
+                let fault =
+                    Fault::new(super::Code::Unreachable, Cause::Source, "the source ended the stream");
                 self.fail(fault, now, actions)
             }
             (Exit::Asked, Stage::Ending { .. }) => {
@@ -606,7 +718,8 @@ impl Life {
                 (Cause::Ahead, None)
             }
             (Exit::Asked, _) => {
-                let fault = Fault::new(super::Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
+                let fault =
+                    Fault::new(super::Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
                 self.fail(fault, now, actions)
             }
             (Exit::Failed(fault), _) => self.fail(fault, now, actions),
@@ -617,7 +730,11 @@ impl Life {
     fn rest(&mut self, rest: Rest, now: Instant, actions: &mut Vec<Action>) -> Option<Fault> {
         match rest {
             Rest::Stopped => {
-                let cache = if self.kind == Some(Kind::Window) { self.policy.live_cache } else { self.policy.vod_cache };
+                let cache = if self.kind == Some(Kind::Window) {
+                    self.policy.live_cache
+                } else {
+                    self.policy.vod_cache
+                };
                 self.phase = Phase::Stopped { until: Some(now + cache) };
                 None
             }
@@ -650,11 +767,19 @@ impl Life {
         match &self.phase {
             Phase::Backoff { until } if *until <= now => {
                 // The kind is known once the input was looked at; before that it has to be.
-                if self.kind.is_some() { self.launch(now, actions) } else { self.open(now, actions) }
+                if self.kind.is_some() {
+                    self.launch(now, actions)
+                } else {
+                    self.open(now, actions)
+                }
                 (Cause::Retry, None)
             }
             Phase::Opening { by } if *by <= now => {
-                let fault = Fault::new(super::Code::TimedOut, Cause::Source, "looking at the input took longer than sessions.probe_timeout allows");
+                let fault = Fault::new(
+                    super::Code::TimedOut,
+                    Cause::Source,
+                    "looking at the input took longer than sessions.probe_timeout allows",
+                );
                 self.fail(fault, now, actions)
             }
             Phase::Stopped { until: Some(until) } if *until <= now => {
@@ -675,10 +800,16 @@ impl Life {
                 self.end(actions);
                 (Cause::Idle, None)
             }
-            Phase::New | Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. }
-            | Phase::Stopping { .. } | Phase::Stopped { .. } | Phase::Complete | Phase::Failed { .. } | Phase::Ended => {
-                (Cause::Internal, None)
-            }
+            Phase::New
+            | Phase::Opening { .. }
+            | Phase::Producing
+            | Phase::Rested
+            | Phase::Backoff { .. }
+            | Phase::Stopping { .. }
+            | Phase::Stopped { .. }
+            | Phase::Complete
+            | Phase::Failed { .. }
+            | Phase::Ended => (Cause::Internal, None),
         }
     }
 
@@ -710,12 +841,20 @@ impl Life {
             }
         }
         if let Some(id) = unkillable {
-            let fault = Fault::new(super::Code::Unkillable, Cause::Internal, format!("the ffmpeg of run {id} does not end, even when killed; its slot stays taken"));
+            let fault = Fault::new(
+                super::Code::Unkillable,
+                Cause::Internal,
+                format!("the ffmpeg of run {id} does not end, even when killed; its slot stays taken"),
+            );
             let outcome = self.give_up(fault.heals(Heals::Never), now);
             return Some(outcome);
         }
         if late {
-            let fault = Fault::new(super::Code::TimedOut, Cause::Stall, "nothing playable came within sessions.start_timeout");
+            let fault = Fault::new(
+                super::Code::TimedOut,
+                Cause::Stall,
+                "nothing playable came within sessions.start_timeout",
+            );
             self.end_runs(Rung::Term, Rest::Retry(fault.clone()), Cause::Stall, now, actions);
             return Some((Cause::Stall, Some(fault)));
         }
@@ -731,6 +870,7 @@ impl Life {
         if self.runs.iter().any(|run| matches!(run.stage, Stage::Ending { rung: Rung::GivenUp, .. })) {
             return;
         }
+        self.ended_by_itself = true;
         self.phase = Phase::Opening { by: now + self.policy.probe_timeout + OPENING_GRACE };
         self.heard(now);
         actions.push(Action::Open);
@@ -767,7 +907,11 @@ impl Life {
                 }
                 stage => {
                     *stage = Stage::Ending { asked: now, rung };
-                    actions.push(if rung == Rung::Kill { Action::Kill(run.id) } else { Action::Terminate(run.id) });
+                    actions.push(if rung == Rung::Kill {
+                        Action::Kill(run.id)
+                    } else {
+                        Action::Terminate(run.id)
+                    });
                 }
             }
         }
@@ -793,6 +937,7 @@ impl Life {
 
     fn give_up(&mut self, fault: Fault, now: Instant) -> (Cause, Option<Fault>) {
         let cache = if self.kind == Some(Kind::Event) { self.policy.vod_cache } else { FAILED_LIVE };
+        self.ended_by_itself = false;
         self.phase = Phase::Failed { fault: fault.clone(), since: now, until: Some(now + cache) };
         (fault.cause, Some(fault))
     }
@@ -889,9 +1034,17 @@ mod tests {
         let steps: &[Event] = &match state {
             State::Starting => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind)],
             State::Running => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1)],
-            State::Ahead => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Enough],
-            State::Backoff => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Exited(1, Exit::Failed(fault()))],
-            State::Stopping => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Left],
+            State::Ahead => {
+                vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Enough]
+            }
+            State::Backoff => vec![
+                Event::Wanted(Cause::Viewer),
+                Event::Opened(kind),
+                Event::Exited(1, Exit::Failed(fault())),
+            ],
+            State::Stopping => {
+                vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Left]
+            }
             State::Stopped => vec![
                 Event::Wanted(Cause::Viewer),
                 Event::Opened(kind),
@@ -907,8 +1060,14 @@ mod tests {
                 Event::Made(1),
                 Event::Exited(1, Exit::Finished),
             ],
-            State::Failed => vec![Event::Wanted(Cause::Viewer), Event::OpenFailed(fault().heals(Heals::Never))],
-            State::Ended => vec![Event::Wanted(Cause::Viewer), Event::Stop { force: Force::Yes, until: Some(now) }, Event::Tick],
+            State::Failed => {
+                vec![Event::Wanted(Cause::Viewer), Event::OpenFailed(fault().heals(Heals::Never))]
+            }
+            State::Ended => vec![
+                Event::Wanted(Cause::Viewer),
+                Event::Stop { force: Force::Yes, until: Some(now) },
+                Event::Tick,
+            ],
         };
         for event in steps {
             life.step(event.clone(), now);
@@ -932,72 +1091,92 @@ mod tests {
         for (from, to) in expected {
             let (state, told) = after(kind, *from, event.clone());
             assert_eq!(state, *to, "{event:?} on {from:?}");
-            assert_eq!(told.len(), usize::from(from != to), "one cause a change: {event:?} on {from:?}: {told:?}");
+            assert_eq!(
+                told.len(),
+                usize::from(from != to),
+                "one cause a change: {event:?} on {from:?}: {told:?}"
+            );
         }
     }
 
     #[test]
     fn a_wish_for_media_makes_go_what_rests() {
         use State::*;
-        check(Kind::Event, &Event::Wanted(Cause::Viewer), &[
-            (Starting, Starting),
-            (Running, Running),
-            (Ahead, Ahead),
-            (Backoff, Backoff),
-            (Stopping, Stopping),
-            (Stopped, Starting),
-            (Complete, Complete),
-            // A second after the failure it is still the same answer.
-            (Failed, Failed),
-            (Ended, Starting),
-        ]);
+        check(
+            Kind::Event,
+            &Event::Wanted(Cause::Viewer),
+            &[
+                (Starting, Starting),
+                (Running, Running),
+                (Ahead, Ahead),
+                (Backoff, Backoff),
+                (Stopping, Stopping),
+                (Stopped, Starting),
+                (Complete, Complete),
+                // A second after the failure it is still the same answer.
+                (Failed, Failed),
+                (Ended, Starting),
+            ],
+        );
     }
 
     #[test]
     fn an_operators_stop_is_obeyed_everywhere() {
         use State::*;
-        check(Kind::Event, &Event::Stop { force: Force::No, until: None }, &[
-            (Starting, Stopping),
-            (Running, Stopping),
-            (Ahead, Stopping),
-            (Backoff, Stopped),
-            (Stopping, Stopping),
-            (Stopped, Stopped),
-            (Complete, Complete),
-            (Failed, Stopped),
-            (Ended, Ended),
-        ]);
+        check(
+            Kind::Event,
+            &Event::Stop { force: Force::No, until: None },
+            &[
+                (Starting, Stopping),
+                (Running, Stopping),
+                (Ahead, Stopping),
+                (Backoff, Stopped),
+                (Stopping, Stopping),
+                (Stopped, Stopped),
+                (Complete, Complete),
+                (Failed, Stopped),
+                (Ended, Ended),
+            ],
+        );
     }
 
     #[test]
     fn force_ends_everything() {
         use State::*;
-        check(Kind::Event, &Event::Stop { force: Force::Yes, until: None }, &[
-            (Starting, Stopping),
-            (Running, Stopping),
-            (Ahead, Stopping),
-            (Backoff, Ended),
-            (Stopping, Stopping),
-            (Stopped, Ended),
-            (Complete, Ended),
-            (Failed, Ended),
-            (Ended, Ended),
-        ]);
+        check(
+            Kind::Event,
+            &Event::Stop { force: Force::Yes, until: None },
+            &[
+                (Starting, Stopping),
+                (Running, Stopping),
+                (Ahead, Stopping),
+                (Backoff, Ended),
+                (Stopping, Stopping),
+                (Stopped, Ended),
+                (Complete, Ended),
+                (Failed, Ended),
+                (Ended, Ended),
+            ],
+        );
     }
 
     #[test]
     fn resume_goes_on_from_every_rest() {
         use State::*;
-        check(Kind::Event, &Event::Resume, &[
-            (Starting, Starting),
-            (Running, Running),
-            (Backoff, Starting),
-            (Stopping, Stopping),
-            (Stopped, Starting),
-            (Complete, Complete),
-            (Failed, Starting),
-            (Ended, Starting),
-        ]);
+        check(
+            Kind::Event,
+            &Event::Resume,
+            &[
+                (Starting, Starting),
+                (Running, Running),
+                (Backoff, Starting),
+                (Stopping, Stopping),
+                (Stopped, Starting),
+                (Complete, Complete),
+                (Failed, Starting),
+                (Ended, Starting),
+            ],
+        );
     }
 
     #[test]
@@ -1097,7 +1276,8 @@ mod tests {
         for state in [State::Running, State::Backoff, State::Ahead] {
             let (mut life, now) = at(Kind::Event, state);
             let actions = life.step(Event::Tick, now + 31 * SECOND);
-            let idle = |action: &Action| matches!(action, Action::Announce(change) if change.cause == Cause::Idle);
+            let idle =
+                |action: &Action| matches!(action, Action::Announce(change) if change.cause == Cause::Idle);
             assert!(actions.iter().any(idle), "{state:?}: {actions:?}");
         }
     }

@@ -108,7 +108,10 @@ impl Viewers {
             record.left = true;
         }
         let window = self.window;
-        let others = inner.seen.iter().any(|(other, record)| other != viewer && !record.left && now.duration_since(record.at) < window);
+        let others = inner
+            .seen
+            .iter()
+            .any(|(other, record)| other != viewer && !record.left && now.duration_since(record.at) < window);
         if !others {
             inner.leaving = Some(now + SECOND_THOUGHTS);
         }
@@ -148,7 +151,8 @@ impl Viewers {
     pub(super) fn furthest(&self) -> Option<Time> {
         let now = Instant::now();
         let inner = self.lock();
-        let active = inner.seen.values().filter(|record| !record.left && now.duration_since(record.at) < self.window);
+        let active =
+            inner.seen.values().filter(|record| !record.left && now.duration_since(record.at) < self.window);
         active.filter_map(|record| record.position).max()
     }
 
@@ -156,9 +160,17 @@ impl Viewers {
     pub(super) fn list(&self) -> Vec<Seen> {
         let now = Instant::now();
         let inner = self.lock();
-        let active = inner.seen.iter().filter(|(_, record)| !record.left && now.duration_since(record.at) < self.window);
+        let active = inner
+            .seen
+            .iter()
+            .filter(|(_, record)| !record.left && now.duration_since(record.at) < self.window);
         let mut list: Vec<_> = active
-            .map(|(viewer, record)| Seen { viewer: viewer.clone(), since: record.since, last: record.last, position: record.position })
+            .map(|(viewer, record)| Seen {
+                viewer: viewer.clone(),
+                since: record.since,
+                last: record.last,
+                position: record.position,
+            })
             .collect();
         list.sort_by_key(|seen| seen.since);
         list

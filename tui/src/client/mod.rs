@@ -116,6 +116,9 @@ impl Client {
     /// Finds the engine's socket; `asked` is what `--socket` says. Nothing is sent yet.
     pub(crate) fn find(asked: Option<&Path>) -> Result<Self, Error> {
         let found = socket::find(socket::candidates(asked))?;
+        // Built beside the engine, reqwest has TLS in it and asks who does it, though a socket has none. An
+        // error means that somebody has said so already.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .unix_socket(found.path.as_path())
             .connect_timeout(CONNECT_LIMIT)
