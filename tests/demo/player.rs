@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use m3u8_rs::Playlist;
 use reqwest::{Client, Url};
+use sluice_tests::client;
 use tokio::task::JoinHandle;
 
 /// After something went wrong, such as an operator's stop, which is what the demonstration is for.
@@ -15,8 +16,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(crate) fn watch(address: &str) -> JoinHandle<()> {
     let address = address.to_owned();
     tokio::spawn(async move {
-        let client =
-            Client::builder().no_proxy().user_agent("sluice-demo-player").build().unwrap_or_default();
+        let client = client::builder().user_agent("sluice-demo-player").build().unwrap_or_default();
         loop {
             // A refusal is answered by asking again later, as players do.
             let _stopped = play(&client, &address).await;

@@ -26,6 +26,7 @@ use tokio::process::{Child, Command};
 use uuid::Uuid;
 
 use crate::built;
+use crate::client;
 use crate::leftovers::{self, MARK, Process};
 use crate::playlist::Stream;
 use crate::records::Records;
@@ -102,7 +103,7 @@ impl Setup {
     /// Where it doesn't; what it wrote is shown.
     pub async fn start(self) -> Engine {
         let mut launched = self.launch();
-        let control = client().unix_socket(launched.socket.clone()).build().expect("a client can be made");
+        let control = http().unix_socket(launched.socket.clone()).build().expect("a client can be made");
         let lines = launched.lines.clone();
         let child = &mut launched.child;
         let answered = until(LIMIT, || {
@@ -120,7 +121,7 @@ impl Setup {
         };
         let base =
             Url::parse(&format!("http://{}/", facts.listen)).expect("the engine listens on an address");
-        Engine { launched, base, playback: client().build().expect("a client can be made"), control }
+        Engine { launched, base, playback: http().build().expect("a client can be made"), control }
     }
 
     /// Starts it where it must refuse, and waits until it ends.
@@ -476,8 +477,8 @@ pub async fn decoded<T: DeserializeOwned>(answer: Response) -> Result<T, Refused
     Err(Refused { status, problem })
 }
 
-fn client() -> reqwest::ClientBuilder {
-    Client::builder().no_proxy().user_agent("sluice-tests").timeout(LIMIT * 2)
+fn http() -> reqwest::ClientBuilder {
+    client::builder().user_agent("sluice-tests").timeout(LIMIT * 2)
 }
 
 /// As `wait_for`, for a caller that has more to say than a name when it was in vain.

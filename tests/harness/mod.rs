@@ -6,6 +6,7 @@
 
 pub mod boxes;
 pub mod built;
+pub mod client;
 pub mod engine;
 pub mod frames;
 pub mod leftovers;

@@ -216,9 +216,7 @@ async fn bodies_that_are_no_request_are_refused() {
         "{\"url\":5}",
         "{\"url\":\"\"}",
         "{\"url\":\"not an address\"}",
-        "{\"url\":\"http://127.0.0.1/\\nx\"}",
         "{\"url\":\"http://127.0.0.1/\",\"content_type\":\"opera\"}",
-        "{\"url\":\"http://127.0.0.1/\",\"start_at\":-1}",
     ] {
         assert_refusal(&post(body.into()).await, 400, code::BAD_REQUEST);
     }

@@ -10,7 +10,7 @@ use sluice_tests::media::{FILM, RATE};
 use sluice_tests::stand_in::{Captured, Introduction, Order, Orders, Script, Step};
 use sluice_tests::terminal::Terminal;
 use sluice_tests::wait::becomes_true;
-use sluice_tests::{Air, Media, Origin, boxes, built, leftovers, wait_for};
+use sluice_tests::{Air, Media, Origin, boxes, built, client, leftovers, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -42,15 +42,15 @@ async fn a_beep_goes_with_the_first_frame_of_each_second() {
 #[tokio::test]
 async fn a_range_is_answered_with_just_that_range() {
     let origin = Origin::start().await;
-    let client = reqwest::Client::new();
+    let http = client::plain();
     let film = std::fs::read(Media::ready().path("film.mp4")).unwrap();
     for (range, expected) in [("bytes=10-19", &film[10..20]), ("bytes=-5", &film[film.len() - 5..])] {
-        let answer = client.get(origin.url("/files/film.mp4")).header("range", range).send().await.unwrap();
+        let answer = http.get(origin.url("/files/film.mp4")).header("range", range).send().await.unwrap();
         assert_eq!(answer.status(), 206);
         assert_eq!(answer.bytes().await.unwrap(), expected);
     }
     let answer =
-        client.get(origin.url("/norange/film.mp4")).header("range", "bytes=10-19").send().await.unwrap();
+        http.get(origin.url("/norange/film.mp4")).header("range", "bytes=10-19").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.bytes().await.unwrap(), film);
     assert_eq!(origin.asked().len(), 3);
@@ -60,8 +60,8 @@ async fn a_range_is_answered_with_just_that_range() {
 #[tokio::test]
 async fn a_source_cuts_stalls_refuses_and_redirects_as_asked() {
     let origin = Origin::start().await;
-    let client = reqwest::Client::new();
-    let get = |target: &str| client.get(origin.url(target)).send();
+    let http = client::plain();
+    let get = |target: &str| http.get(origin.url(target)).send();
     assert_eq!(get("/status/403").await.unwrap().status(), 403);
     assert_eq!(get("/nothing").await.unwrap().status(), 404);
     assert_eq!(get("/redirect?to=/status/410").await.unwrap().status(), 410);
@@ -79,9 +79,9 @@ async fn a_source_cuts_stalls_refuses_and_redirects_as_asked() {
 #[tokio::test]
 async fn the_channel_goes_on_at_its_own_speed_for_every_viewer() {
     let origin = Origin::start().await;
-    let client = reqwest::Client::new();
+    let http = client::plain();
     let watch = async |query: &str| {
-        let mut answer = client.get(origin.url(&format!("/live/channel.ts{query}"))).send().await.unwrap();
+        let mut answer = http.get(origin.url(&format!("/live/channel.ts{query}"))).send().await.unwrap();
         let mut got = Vec::new();
         let end = tokio::time::Instant::now() + Duration::from_secs(5);
         while let Ok(Ok(Some(bytes))) = tokio::time::timeout_at(end, answer.chunk()).await {
@@ -103,8 +103,8 @@ async fn the_channel_goes_on_at_its_own_speed_for_every_viewer() {
 #[tokio::test]
 async fn the_channel_can_be_muted_refused_and_cut() {
     let origin = Origin::start().await;
-    let client = reqwest::Client::new();
-    let get = || client.get(origin.url("/live/channel.ts")).send();
+    let http = client::plain();
+    let get = || http.get(origin.url("/live/channel.ts")).send();
     let mut answer = get().await.unwrap();
     assert!(answer.chunk().await.unwrap().is_some());
     assert_eq!(origin.watching(), 1);
@@ -162,11 +162,11 @@ async fn the_desk_gives_each_run_its_own_orders() {
     let script =
         Script::new([Step::Fragments(3), Step::Exit(1)]).then([Step::Torn, Step::gate("on"), Step::Rest]);
     let address = origin.script("twice", "/files/film.mp4", script);
-    let client = reqwest::Client::new();
+    let http = client::plain();
     let ask = async || {
         let introduction = Introduction { pid: 1, arguments: arguments(&address) };
         let answer =
-            client.post(origin.url("/orders/twice/run")).body(serde_json::to_vec(&introduction).unwrap());
+            http.post(origin.url("/orders/twice/run")).body(serde_json::to_vec(&introduction).unwrap());
         serde_json::from_slice::<Orders>(&answer.send().await.unwrap().bytes().await.unwrap()).unwrap()
     };
     let (first, second) = (ask().await, ask().await);
@@ -175,7 +175,7 @@ async fn the_desk_gives_each_run_its_own_orders() {
     assert!(matches!(second.orders[1], Order::Gate(_)));
     assert_eq!(origin.runs("twice").len(), 2);
 
-    let through = tokio::spawn(client.get(origin.url("/orders/twice/gate/on")).send());
+    let through = tokio::spawn(http.get(origin.url("/orders/twice/gate/on")).send());
     wait_for(LIMIT, "someone at the gate", || async { (origin.waiting_at("on") == 1).then_some(()) }).await;
     origin.open_gate("on");
     assert!(through.await.unwrap().unwrap().status().is_success());

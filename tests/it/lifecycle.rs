@@ -28,12 +28,12 @@ async fn playing_channel(origin: &Origin, engine: &Engine) -> Started {
 async fn a_hundred_starts_at_once_are_one_ffmpeg() {
     let origin = Origin::start().await;
     let engine = Setup::default().with_stand_in().start().await;
-    let script = Script::new([Step::gate("all asked"), Step::Rest, Step::Exit(0)]);
+    let script = Script::new([Step::gate("all-asked"), Step::Rest, Step::Exit(0)]);
     let address = origin.script("many", "/files/film.mp4", script);
     let starts = join_all((0..100).map(|_| engine.play(&address, "movie")));
     let (started, ()) = tokio::join!(starts, async {
-        wait_for(LIMIT, "ffmpeg", || async { (origin.waiting_at("all asked") > 0).then_some(()) }).await;
-        origin.open_gate("all asked");
+        wait_for(LIMIT, "ffmpeg", || async { (origin.waiting_at("all-asked") > 0).then_some(()) }).await;
+        origin.open_gate("all-asked");
     });
     let ids: HashSet<_> = started.iter().map(|started| started.session_id).collect();
     assert_eq!(ids.len(), 1);
@@ -94,7 +94,7 @@ async fn a_viewer_who_comes_back_in_time_has_not_left() {
 async fn a_viewer_who_leaves_does_not_end_it_for_others() {
     let (origin, engine) = (Origin::start().await, Engine::start().await);
     let started = playing_channel(&origin, &engine).await;
-    let other = reqwest::Client::builder().no_proxy().user_agent("another player").build().unwrap();
+    let other = sluice_tests::client::builder().user_agent("another player").build().unwrap();
     let watch = async || other.get(engine.url(&started.playlist)).send().await.unwrap().status();
     assert!(watch().await.is_success());
     engine.ask(Method::DELETE, &format!("transcode/{}", started.session_id), None).await;
