@@ -301,7 +301,8 @@ impl Logbook {
 
     fn stay(&mut self, start: usize, height: usize) {
         let Some(top) = self.shown.get(start).copied() else { return };
-        let bottom = self.shown.get((start + height).min(self.shown.len()) - 1).copied().unwrap_or(top);
+        let bottom =
+            self.shown.get((start + height).min(self.shown.len()).saturating_sub(1)).copied().unwrap_or(top);
         let seen = match self.place {
             Place::Following => self.shown.back().copied().unwrap_or(top),
             Place::Paused { seen, .. } => seen.max(bottom),
