@@ -173,11 +173,11 @@ impl Logbook {
         self.place == Place::Following
     }
 
-    /// Lines that arrived since the reader paused and were not on the screen.
-    pub(crate) fn unseen(&self) -> usize {
+    /// Lines that arrived since the reader paused and are not, and were not, on the screen.
+    pub(crate) fn unseen(&self, height: usize) -> usize {
         match self.place {
             Place::Following => 0,
-            Place::Paused { seen, .. } => self.shown.len() - self.after(seen),
+            Place::Paused { seen, .. } => self.shown.len() - self.after(seen).max(self.position(height)),
         }
     }
 
@@ -451,10 +451,18 @@ mod tests {
         assert_eq!(before.last().map(String::as_str), Some("line 29"));
         (31..=40).for_each(|seq| book.take(line(seq, Level::Info, "new")));
         assert_eq!(on_screen(&book), before);
-        assert_eq!(book.unseen(), 10);
+        assert_eq!(book.unseen(HEIGHT), 10);
         book.follow();
-        assert_eq!((book.unseen(), on_screen(&book).len()), (0, HEIGHT));
+        assert_eq!((book.unseen(HEIGHT), on_screen(&book).len()), (0, HEIGHT));
         assert_eq!(on_screen(&book).last(), Some(&"new"));
+    }
+
+    #[test]
+    fn lines_that_come_into_an_empty_rest_of_the_screen_are_seen() {
+        let mut book = book(3);
+        book.pause(HEIGHT);
+        book.take(line(4, Level::Info, "line 4"));
+        assert_eq!((on_screen(&book).len(), book.unseen(HEIGHT)), (4, 0));
     }
 
     #[test]
