@@ -141,7 +141,7 @@ pub(crate) fn why(session: &Session, word: Word, now: Timestamp) -> String {
 }
 
 fn tries(session: &Session) -> String {
-    format::plural(session.restarts as usize + 1, "run")
+    format::plural((session.restarts as usize).saturating_add(1), "run")
 }
 
 fn held(session: &Session, now: Timestamp) -> Option<String> {

@@ -118,7 +118,7 @@ impl Dialog {
 
     /// All viewers of all targets.
     pub(crate) fn viewers(&self) -> u32 {
-        self.targets.iter().map(|target| target.viewers).sum()
+        self.targets.iter().fold(0, |sum, target| sum.saturating_add(target.viewers))
     }
 
     /// What must be typed.

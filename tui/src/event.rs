@@ -39,6 +39,8 @@ pub(crate) enum Msg {
     Log(u64, LogNews),
     /// The detail that was asked for under this ticket, or why not.
     Detail(u64, Result<Box<Detail>, String>),
+    /// The last lines of a log that were asked for under this ticket.
+    Tail(u64, Vec<LogRecord>),
     /// How the order of this ticket went.
     Done(u64, Result<Box<Session>, Failure>),
 }
@@ -134,6 +136,13 @@ pub(crate) enum Effect {
     },
     /// Follow no log.
     CloseLog,
+    /// Ask for the last lines of a session's log.
+    AskTail {
+        /// The number that the answer carries.
+        ticket: u64,
+        /// Whose.
+        id: Uuid,
+    },
     /// Ask for a session's detail.
     AskDetail {
         /// The number that the answer carries.

@@ -173,11 +173,11 @@ impl Logbook {
         self.place == Place::Following
     }
 
-    /// Lines that arrived since the reader paused and were not on the screen.
-    pub(crate) fn unseen(&self) -> usize {
+    /// Lines that arrived since the reader paused and are not, and were not, on the screen.
+    pub(crate) fn unseen(&self, height: usize) -> usize {
         match self.place {
             Place::Following => 0,
-            Place::Paused { seen, .. } => self.shown.len() - self.after(seen),
+            Place::Paused { seen, .. } => self.shown.len() - self.after(seen).max(self.position(height)),
         }
     }
 
@@ -301,7 +301,8 @@ impl Logbook {
 
     fn stay(&mut self, start: usize, height: usize) {
         let Some(top) = self.shown.get(start).copied() else { return };
-        let bottom = self.shown.get((start + height).min(self.shown.len()) - 1).copied().unwrap_or(top);
+        let bottom =
+            self.shown.get((start + height).min(self.shown.len()).saturating_sub(1)).copied().unwrap_or(top);
         let seen = match self.place {
             Place::Following => self.shown.back().copied().unwrap_or(top),
             Place::Paused { seen, .. } => seen.max(bottom),
@@ -450,10 +451,18 @@ mod tests {
         assert_eq!(before.last().map(String::as_str), Some("line 29"));
         (31..=40).for_each(|seq| book.take(line(seq, Level::Info, "new")));
         assert_eq!(on_screen(&book), before);
-        assert_eq!(book.unseen(), 10);
+        assert_eq!(book.unseen(HEIGHT), 10);
         book.follow();
-        assert_eq!((book.unseen(), on_screen(&book).len()), (0, HEIGHT));
+        assert_eq!((book.unseen(HEIGHT), on_screen(&book).len()), (0, HEIGHT));
         assert_eq!(on_screen(&book).last(), Some(&"new"));
+    }
+
+    #[test]
+    fn lines_that_come_into_an_empty_rest_of_the_screen_are_seen() {
+        let mut book = book(3);
+        book.pause(HEIGHT);
+        book.take(line(4, Level::Info, "line 4"));
+        assert_eq!((on_screen(&book).len(), book.unseen(HEIGHT)), (4, 0));
     }
 
     #[test]

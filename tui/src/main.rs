@@ -17,6 +17,7 @@ mod format;
 mod keymap;
 mod layout;
 mod logbook;
+mod row;
 mod screen;
 mod terminal;
 mod theme;

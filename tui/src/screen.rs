@@ -120,6 +120,7 @@ pub(crate) async fn run(client: Client, mut app: App) -> io::Result<()> {
                 Some(Effect::Act(orders)) => feeds.act(orders),
                 Some(Effect::OpenLog { ticket, id }) => feeds.open_log(ticket, id),
                 Some(Effect::CloseLog) => feeds.close_log(),
+                Some(Effect::AskTail { ticket, id }) => feeds.ask_tail(ticket, id),
                 Some(Effect::AskDetail { ticket, id }) => feeds.ask_detail(ticket, id),
                 None => {}
             }

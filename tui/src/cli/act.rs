@@ -54,7 +54,7 @@ pub(super) enum Verb {
 /// Starts or joins a session and prints the address to open.
 pub(super) async fn start(client: &Client, out: &mut Out, start: Start) -> Result<(), Failure> {
     let order = StartOrder {
-        url: start.url,
+        url: whole(start.url),
         content_type: Some(start.content_type),
         title: start.title,
         ..StartOrder::default()
@@ -102,6 +102,13 @@ pub(super) async fn each(client: &Client, out: &mut Out, ids: &[String], verb: V
         out.flush()?;
     }
     if failed > 0 { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// A path is meant from where the operator stands; the engine stands somewhere else.
+fn whole(url: String) -> String {
+    let is_here = !url.contains("://") && std::path::Path::new(&url).exists();
+    let path = is_here.then(|| std::path::absolute(&url).ok()?.into_os_string().into_string().ok()).flatten();
+    path.unwrap_or(url)
 }
 
 async fn one(client: &Client, id: Uuid, verb: Verb) -> Result<Option<Session>, Error> {

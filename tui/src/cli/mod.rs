@@ -150,6 +150,7 @@ struct Later {
 enum LevelName {
     Debug,
     Info,
+    #[value(alias = "warn")]
     Warning,
     Error,
     Fatal,

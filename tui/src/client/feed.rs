@@ -24,6 +24,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What an opened log shows of the past.
 const TAIL: usize = 2000;
+/// What is shown of a log under the list.
+const GLANCE: usize = 9;
+const GLANCE_LIMIT: Duration = Duration::from_secs(2);
 /// Orders that are under way at a time, when many sessions are marked.
 const ABREAST: usize = 8;
 
@@ -67,6 +70,17 @@ impl Feeds {
         while self.tasks.try_join_next().is_some() {}
     }
 
+    /// Asks for the last lines of a log.
+    pub(crate) fn ask_tail(&mut self, ticket: u64, id: Uuid) {
+        let (client, messages) = (self.client.clone(), self.messages.clone());
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(async move {
+            // A glance at the log is worth no words if it can't be had: the log screen says why.
+            let records = tokio::time::timeout(GLANCE_LIMIT, glance(&client, id)).await;
+            tell(&messages, Msg::Tail(ticket, records.ok().and_then(Result::ok).unwrap_or_default())).await;
+        });
+    }
+
     /// Asks for a session's detail.
     pub(crate) fn ask_detail(&mut self, ticket: u64, id: Uuid) {
         let (client, messages) = (self.client.clone(), self.messages.clone());
@@ -94,6 +108,18 @@ impl Feeds {
                 .await;
         });
     }
+}
+
+async fn glance(client: &Client, id: Uuid) -> Result<Vec<LogRecord>, Error> {
+    let query = LogQuery { tail: Some(GLANCE), ..LogQuery::default() };
+    let mut lines = client.logs(id, query).await?;
+    let mut records = Vec::new();
+    while let Some(batch) = lines.next().await? {
+        for line in batch {
+            records.push(lines.decode(&line)?);
+        }
+    }
+    Ok(records)
 }
 
 async fn follow_engine(client: Client, messages: mpsc::Sender<Msg>, retry: Arc<Notify>) {

@@ -1,13 +1,16 @@
 //! Takes the terminal and always gives it back: at the end, on a signal, when suspended, after a panic.
 
-mod backend;
+mod paint;
 mod writer;
 
 use std::{io, sync::Once, time::Duration};
 
-use ratatui::layout::{Rect, Size};
+use ratatui::{
+    buffer::Buffer,
+    layout::{Rect, Size},
+};
 
-use backend::Lean;
+use paint::Painter;
 pub(crate) use writer::Writer;
 
 /// The alternate screen, no cursor, pasted text told apart from keys.
@@ -20,7 +23,7 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(200);
 /// The terminal, taken.
 #[derive(Debug)]
 pub(crate) struct Terminal {
-    screen: ratatui::Terminal<Lean>,
+    painter: Painter,
     /// Everything that is written goes through here.
     pub(crate) writer: Writer,
     taken: bool,
@@ -35,8 +38,7 @@ impl Terminal {
         crossterm::terminal::enable_raw_mode()?;
         let writer = Writer::start()?;
         writer.send(ENTER.to_vec());
-        let screen = ratatui::Terminal::new(Lean::new(size())).unwrap_or_else(|never| match never {});
-        Ok(Self { screen, writer, taken: true, awaits_continue: false })
+        Ok(Self { painter: Painter::new(size()), writer, taken: true, awaits_continue: false })
     }
 
     /// Whether it is ours to draw on.
@@ -46,20 +48,20 @@ impl Terminal {
 
     /// Takes a size that the terminal told.
     pub(crate) fn resize(&mut self, size: Size) {
-        self.screen.backend_mut().set_size(size);
+        self.painter.resize(size);
     }
 
     /// Draws every cell anew with the next frame.
     pub(crate) fn repaint(&mut self) {
-        let area = Rect::from((ratatui::layout::Position::ORIGIN, self.screen.backend().dimensions()));
-        self.screen.resize(area).unwrap_or_else(|never| match never {});
+        self.painter.repaint();
     }
 
     /// Draws a frame. What did not change costs nothing.
-    pub(crate) fn draw(&mut self, view: impl FnOnce(Rect, &mut ratatui::buffer::Buffer)) {
-        let drawn = self.screen.draw(|frame| view(frame.area(), frame.buffer_mut()));
-        drawn.map(|_| ()).unwrap_or_else(|never| match never {});
-        let bytes = self.screen.backend_mut().frame();
+    pub(crate) fn draw(&mut self, view: impl FnOnce(Rect, &mut Buffer)) {
+        let area = self.painter.area();
+        let mut next = Buffer::empty(area);
+        view(area, &mut next);
+        let bytes = self.painter.frame(next);
         if !bytes.is_empty() {
             self.writer.send(bytes);
         }
@@ -106,7 +108,7 @@ impl Terminal {
 
     /// Its size, as the system knows it.
     pub(crate) fn size(&self) -> Size {
-        self.screen.backend().dimensions()
+        self.painter.area().as_size()
     }
 }
 

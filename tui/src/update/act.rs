@@ -6,12 +6,13 @@ use sluice_protocol::{Detail, Session, State, code};
 use uuid::Uuid;
 
 use crate::{
-    app::{Access, App, Overlay, Pending, Redraw, Row, Tone},
+    app::{Access, App, Overlay, Pending, Redraw, Tone},
     clean,
     condition::{self, Word},
     dialog::{Answer, Dialog, Standing, Target, Verdict},
     event::{Act, Effect, Failure, Order},
     format,
+    row::Row,
 };
 
 /// After the cursor moved by itself, keys that act don't count for so long: they were meant for another.

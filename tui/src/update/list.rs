@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::warned;
 use crate::{
-    app::{App, Overlay, Row, Sort, Tone},
+    app::{App, Overlay, Sort, Tone},
     condition::{self, Word},
     keymap::Command,
     layout,
+    row::Row,
 };
 
 /// Rows keep their places this long after the operator moved.

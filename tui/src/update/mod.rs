@@ -22,8 +22,8 @@ use crate::{
 
 /// How long something said stays on the screen.
 const SAID_FOR: Duration = Duration::from_secs(8);
-/// How often an open detail is asked for anew.
-const DETAIL_EVERY: Duration = Duration::from_secs(2);
+/// How often what the feed does not bring is asked for anew.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Takes in what happened.
 pub(crate) fn update(app: &mut App, msg: Msg) -> Option<Effect> {
@@ -46,6 +46,10 @@ pub(crate) fn update(app: &mut App, msg: Msg) -> Option<Effect> {
         Msg::Detail(ticket, answer) => {
             act::look_answer(app, ticket, &answer);
             reading::detail_answer(app, ticket, answer);
+            None
+        }
+        Msg::Tail(ticket, records) => {
+            reading::tail_answer(app, ticket, records);
             None
         }
         Msg::Done(ticket, result) => {
@@ -86,7 +90,7 @@ fn tick(app: &mut App, now: Now) -> Option<Effect> {
     // Words that are found by watching change without any news, and held rows are let go.
     app.list.stale = true;
     list::settle(app);
-    reading::refresh_detail(app, DETAIL_EVERY)
+    reading::refresh(app, ASK_EVERY)
 }
 
 fn resize(app: &mut App, size: Size) -> Option<Effect> {

@@ -5,11 +5,11 @@ use uuid::Uuid;
 
 use super::{act, list, reading};
 use crate::{
-    app::{App, Link, Row},
+    app::{App, Link},
     clean,
-    condition::Word,
     event::{Effect, News},
     format,
+    row::Row,
 };
 
 /// Takes news of the feed.
@@ -94,16 +94,16 @@ fn state(app: &mut App, change: StateChange) {
     session.code = change.code;
     session.reason = change.reason;
     // Every change raises it by one; the next tick says so too, but a key may come before.
-    session.generation += 1;
+    session.generation = session.generation.saturating_add(1);
     clean::session(&mut session);
-    let (from, to) = (Word::of(&row.session), Word::of(&session));
+    let (from, to) = (row.session.state, session.state);
     let by = change.who.map_or_else(String::new, |who| format!(" by {}", clean::clean(&who)));
     let why = session.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
     let what = format!(
-        "{} {}->{} {}{by}{why}",
+        "{} {}->{} ({}){by}{why}",
         format::short(change.id),
-        from.text(),
-        to.text(),
+        from.name(),
+        to.name(),
         change.cause.name(),
     );
     row.replace(session, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_protocol::{Detail, Level};
+use sluice_protocol::{Detail, Level, LogRecord};
 use uuid::Uuid;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     list, log_height,
 };
 use crate::{
-    app::{App, DetailScreen, Redraw, Screen, Tone},
+    app::{App, DetailScreen, Preview, Redraw, Screen, Tone},
     clean,
     event::{Effect, LogNews},
     keymap::Command,
@@ -153,11 +153,37 @@ pub(super) fn detail_answer(app: &mut App, ticket: u64, answer: Result<Box<Detai
     app.redraw = app.redraw.max(Redraw::Soon);
 }
 
-/// Asks for the open detail anew once it is old.
-pub(super) fn refresh_detail(app: &mut App, every: Duration) -> Option<Effect> {
+/// Takes the last lines of the log of the session under the cursor.
+pub(super) fn tail_answer(app: &mut App, ticket: u64, mut records: Vec<LogRecord>) {
+    let Some(preview) = app.preview.as_mut().filter(|preview| preview.ticket == ticket) else { return };
+    records.iter_mut().for_each(clean::record);
+    preview.records = records;
+    app.redraw = app.redraw.max(Redraw::Soon);
+}
+
+/// Asks anew for what the feed does not bring, once it is old: the open detail, or the lines under the list.
+pub(super) fn refresh(app: &mut App, every: Duration) -> Option<Effect> {
     if !app.is_live() {
         return None;
     }
+    if app.screens.is_empty() { refresh_preview(app, every) } else { refresh_detail(app, every) }
+}
+
+fn refresh_preview(app: &mut App, every: Duration) -> Option<Effect> {
+    let id = app.list.cursor?;
+    let now = app.now.instant;
+    let known = app.preview.take_if(|preview| preview.id == id);
+    if known.as_ref().is_some_and(|preview| now.saturating_duration_since(preview.asked) < every) {
+        app.preview = known;
+        return None;
+    }
+    let ticket = app.ticket();
+    let records = known.map_or_else(Vec::new, |preview| preview.records);
+    app.preview = Some(Preview { id, ticket, asked: now, records });
+    Some(Effect::AskTail { ticket, id })
+}
+
+fn refresh_detail(app: &mut App, every: Duration) -> Option<Effect> {
     let now = app.now.instant;
     let Some(Screen::Detail(screen)) = app.screens.last_mut() else { return None };
     if now.saturating_duration_since(screen.asked) < every {

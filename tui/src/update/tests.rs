@@ -422,6 +422,21 @@ fn pasted_text_is_typed_into_a_line_and_is_never_a_key() {
 }
 
 #[test]
+fn the_end_of_the_log_under_the_cursor_is_asked_for_and_no_other_is_shown() {
+    let mut console = Console::with(some(2));
+    console.wait(1000);
+    let Some(Effect::AskTail { ticket, id: of }) = console.effects.pop() else { panic!("it asks") };
+    assert_eq!(Some(of), console.app.list.cursor);
+    console.wait(1000);
+    assert!(console.effects.is_empty(), "not every second");
+    console.press("j");
+    console.wait(1000);
+    assert!(matches!(console.effects.pop(), Some(Effect::AskTail { .. })));
+    console.send(Msg::Tail(ticket, vec![LogRecord::End]));
+    assert!(console.app.preview.as_ref().is_some_and(|preview| preview.records.is_empty()));
+}
+
+#[test]
 fn a_log_opens_follows_and_is_left() {
     let mut console = Console::with(some(1));
     console.press("l");
@@ -542,6 +557,8 @@ fn take(console: &mut Console, step: Step) {
         Step::Grow(number, segments, produced) if known(console, number) => {
             console.patch(number, |session| {
                 (session.segments, session.produced, session.viewers) = (segments, produced, segments as u32);
+                (session.restarts, session.generation, session.bytes) = (segments, segments, segments);
+                (session.bitrate, session.rss) = (Some(segments), Some(segments));
                 session.speed = Some(produced);
                 session.position = Some(-produced);
             });

@@ -87,7 +87,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
     }
     if area.width >= 120 {
         let up = format::age(std::time::Duration::from_secs_f64(engine.uptime.clamp(0.0, 1e9)));
-        pen.end(&format!("sluiced {} up {up}  http://{} ", engine.version, engine.listen), theme.dim());
+        pen.end(&format!("  sluiced {} up {up}  http://{} ", engine.version, engine.listen), theme.dim());
     }
 }
 

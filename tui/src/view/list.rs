@@ -5,12 +5,15 @@ use ratatui::{
     layout::{Rect, Size},
 };
 
+use sluice_protocol::LogRecord;
+
 use super::widgets::{Pen, Side, row, rule};
 use crate::{
-    app::{App, Row},
+    app::App,
     condition::{self, Word},
     format::{self, UNKNOWN},
     layout,
+    row::Row,
 };
 
 /// A column of the list.
@@ -83,6 +86,8 @@ const IMPORTANCE: [Column; 18] = [
 /// A title wants this much, and may take what is left up to more.
 const TITLE: usize = 14;
 const LONGEST_TITLE: usize = 48;
+/// The width of the facts in a large preview.
+const FACTS: u16 = 72;
 
 /// Draws the list's part of a screen of `size`.
 pub(super) fn draw(app: &App, body: Rect, size: Size, buf: &mut Buffer) {
@@ -257,11 +262,42 @@ fn preview(app: &App, area: Rect, buf: &mut Buffer) {
     let left = format!("{} {}", format::short(session.id), condition::title(session));
     rule(theme, row(area, 0), &left, &format!("{} for {since}", word.text()), buf);
     let wide = area.height > 4;
-    for (at, (label, text)) in facts(app, shown, why, wide).iter().enumerate() {
+    // Where there is room the log's last lines stand beside the facts, else the very last below them.
+    let beside = Rect { x: area.x + FACTS.min(area.width), width: area.width.saturating_sub(FACTS), ..area };
+    let facts_area = if wide { Rect { width: area.width.min(FACTS), ..area } } else { area };
+    let lines: Vec<_> = log_lines(app, session.id).collect();
+    let mut facts = facts(app, shown, why, wide);
+    if !wide && let Some(last) = lines.last() {
+        facts.pop();
+        facts.push(("log", last.clone()));
+    }
+    for (at, (label, text)) in facts.iter().enumerate() {
         let label =
             if wide { format!(" {label:<9}") } else { format!(" {:<5}", label.get(..4).unwrap_or(label)) };
-        Pen::new(buf, row(area, at + 1)).put(&label, theme.dim()).put(text, theme.text());
+        Pen::new(buf, row(facts_area, at + 1)).put(&label, theme.dim()).put(text, theme.text());
     }
+    if wide {
+        for (at, line) in lines.iter().enumerate() {
+            let mut pen = Pen::new(buf, row(beside, at + 1));
+            pen.put(theme.glyphs.down, theme.dim()).put(" ", theme.text()).put(line, theme.text());
+        }
+    }
+}
+
+/// The last lines of the log of the session under the cursor.
+fn log_lines(app: &App, id: uuid::Uuid) -> impl Iterator<Item = String> {
+    let records =
+        app.preview.iter().filter(move |preview| preview.id == id).flat_map(|preview| &preview.records);
+    records.filter_map(|record| match record {
+        LogRecord::Line { at, level, text, .. } => {
+            let letter = level.name().get(..1).unwrap_or_default().to_uppercase();
+            Some(format!("{} {letter} {text}", format::time_of_day(*at, &app.zone)))
+        }
+        LogRecord::Gap { dropped, .. } => {
+            Some(format!("---- {} lost ----", format::plural(*dropped as usize, "line")))
+        }
+        LogRecord::End | LogRecord::Unknown => None,
+    })
 }
 
 /// What is worth knowing, the most important first.

@@ -36,7 +36,7 @@ pub(super) fn draw(app: &App, log: &Logbook, body: Rect, buf: &mut Buffer) {
         Feed::Ended => "  ended".to_owned(),
     };
     let place = format!("{}/{}", log.position(height), log.len());
-    let left = match (log.follows(), log.unseen()) {
+    let left = match (log.follows(), log.unseen(height)) {
         (true, _) => format!("FOLLOW {place}{feed}"),
         (false, 0) => format!("PAUSED {place}  G follows{feed}"),
         (false, new) => format!("PAUSED {place}  {new} new, G follows{feed}"),

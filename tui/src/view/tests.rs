@@ -137,6 +137,21 @@ fn the_list() {
 }
 
 #[test]
+fn the_list_with_the_end_of_a_log() {
+    check("preview", |app| {
+        wait(app, 1000);
+        let line = |seq: u64| LogRecord::Line {
+            seq,
+            at: ago(10),
+            level: Level::Error,
+            run: 5,
+            text: format!("[http] HTTP error 403 Forbidden ({seq})"),
+        };
+        update(app, Msg::Tail(app.last_ticket, (1..=9).map(line).collect()));
+    });
+}
+
+#[test]
 fn the_list_with_marks_and_a_filter() {
     check("marks", |app| {
         press(app, "/alice\n");
