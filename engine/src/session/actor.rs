@@ -37,7 +37,7 @@ const NEAR: f64 = 0.75;
 const RATE_SEGMENTS: usize = 5;
 /// Key frames that can be asked for in one argument list.
 const MOST_CUTS: usize = 10_000;
-/// Sound is padded and cut only this long after the film should have ended: headers lie.
+/// Key frames are planned for this long after the film should have ended: headers lie.
 const AFTER_END: Time = Time::from_secs(600);
 
 /// What a session was asked for.
@@ -332,7 +332,7 @@ impl Actor {
             let preroll = if misfit.is_some() { Preroll::Tripled } else { Preroll::Usual };
             // ffmpeg's own film time, which a copied film's first key frame may lie after.
             let from = from + input.axis.map_or(Time::ZERO, |axis| axis.origin);
-            Place::Film(Film { from, preroll, until: expected.map(|end| end + AFTER_END), key_frames })
+            Place::Film(Film { from, preroll, until: padded(known, decision, segment), key_frames })
         };
         Launch {
             session: self.id,
@@ -680,6 +680,15 @@ async fn looked(opening: &mut Option<JoinHandle<Result<Arc<Known>, Fault>>>) -> 
 /// How long a film is said to be: its picture if that is known, since a film ends with its picture.
 fn expected(known: &Known) -> Option<Time> {
     known.probe.video().and_then(|video| video.duration).or(known.probe.duration)
+}
+
+/// Where output has to stop because its sound is padded with silence: only where the sound ends early, since a
+/// film that is longer than its header says would be cut there.
+fn padded(known: &Known, decision: &Decision, segment: Time) -> Option<Time> {
+    let end = expected(known)?;
+    let sound = known.probe.audio()?.duration?;
+    let encoded = decision.audio.as_ref().is_some_and(|track| !track.is_copied());
+    (encoded && sound + segment < end).then(|| end + segment)
 }
 
 /// Where an encoded film is cut after `from`: whole frames, the first two segments of a film short, since a

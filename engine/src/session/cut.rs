@@ -606,7 +606,7 @@ fn check_audio(number: u64, piece: &Piece, audio: &[Sample], lane: &AudioLane, t
     match audio.first() {
         Some(first) if Time::new(first.pts - frame, scale) >= piece.start => Err(hole(piece.start.ticks_in(scale))),
         Some(_) => match audio.last() {
-            Some(last) if !piece.last && Time::new(last.pts + frame, scale) < piece.end => Err(hole(last.pts + frame)),
+            Some(last) if !piece.last && !lane.done && Time::new(last.pts + frame, scale) < piece.end => Err(hole(last.pts + frame)),
             Some(_) | None => Ok(()),
         },
         None if piece.last || lane.done => Ok(()),

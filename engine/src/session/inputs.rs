@@ -92,6 +92,9 @@ impl Inputs {
         let first = self.fetcher.first_bytes(address, source, self.limit).await.map_err(|error| fetch_fault(&error))?;
         let sniffed = ffmpeg::sniff(&first.bytes);
         let container = container(sniffed)?;
+        if container == Container::Mp4 && names_encryption(&first.bytes) {
+            return Err(protected());
+        }
         let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
         let input = Input {
             address: match address.path() {
@@ -139,10 +142,7 @@ impl Inputs {
             evidence.observe(line);
         }
         match Probe::parse(&captured.stdout) {
-            Ok(probe) if probe.is_protected() => {
-                let reason = "the media is encrypted; it can't be played without its keys";
-                Err(Fault::new(Code::Protected, Cause::Source, reason).heals(Heals::Never))
-            }
+            Ok(probe) if probe.is_protected() => Err(protected()),
             Ok(probe) if probe.video().is_none() && probe.audio().is_none() => {
                 let reason = "there is neither picture nor sound in it that ffmpeg knows";
                 Err(Fault::new(Code::Unsupported, Cause::Source, reason).heals(Heals::Never))
@@ -159,6 +159,18 @@ impl Inputs {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Known>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Encrypted MP4 names its scheme in its sample entries (ISO/IEC 23001-7); ffmpeg copies it without a word, and
+/// ffprobe shows the entry that lies beneath.
+fn names_encryption(bytes: &[u8]) -> bool {
+    let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    has(b"tenc") && (has(b"encv") || has(b"enca"))
+}
+
+fn protected() -> Fault {
+    let reason = "the media is encrypted; it can't be played without its keys";
+    Fault::new(Code::Protected, Cause::Source, reason).heals(Heals::Never)
 }
 
 fn container(sniffed: Sniff) -> Result<Container, Fault> {
