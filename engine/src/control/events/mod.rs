@@ -301,12 +301,12 @@ impl<W: Watched> Writer<W> {
                 },
                 // Somebody reads from now on: there is a tick to wait for.
                 () = shared.joined.notified() => {}
-                () = tick => self.tick(),
+                () = tick => self.tick(SIGN_OF_LIFE),
             }
         }
         // The last that readers see is how things were when the engine let go of them.
         if self.is_read() || !self.waiting.is_empty() {
-            self.tick();
+            self.tick(Duration::ZERO);
         }
         self.shared.news.send_modify(|news| news.over = true);
     }
@@ -356,14 +356,15 @@ impl<W: Watched> Writer<W> {
         self.told_news();
     }
 
-    /// Tells what else changed, and answers those who wait for a snapshot.
-    fn tick(&mut self) {
+    /// Tells what else changed, or after this much silence that nothing did, and answers those who wait for a
+    /// snapshot.
+    fn tick(&mut self, silence: Duration) {
         let now = Instant::now();
         self.looked = now;
         let sessions = self.look();
         let (patches, removed) = self.differences(&sessions);
         let engine = self.watched.engine();
-        let is_due = self.is_read() && now - self.told >= SIGN_OF_LIFE;
+        let is_due = self.is_read() && now - self.told >= silence;
         if is_due || !patches.is_empty() || !removed.is_empty() {
             self.told = now;
             let tick = Tick { seq: self.next_seq(), sessions: patches, removed, engine: engine.clone() };

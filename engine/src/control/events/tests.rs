@@ -367,6 +367,16 @@ async fn the_stream_ends_with_the_token_and_tells_the_last_first() {
     assert!(Console::new(&feed, None).next().await.is_none(), "nobody waits for what has ended");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_last_that_a_reader_sees_is_the_engine_letting_go() {
+    let (_world, feed, ending) = begin();
+    let mut console = Console::new(&feed, None);
+    console.next().await;
+    ending.cancel();
+    assert!(matches!(console.next().await, Some(Event::Tick(_))), "it says that it drains");
+    assert!(console.next().await.is_none());
+}
+
 #[test]
 fn the_ring_is_bounded_in_bytes_too() {
     let mut ring = Ring::default();
