@@ -276,6 +276,7 @@ pub(super) mod tests {
             retry_at: None,
             warnings: Vec::new(),
             active: true,
+            revivable: false,
             argv: Vec::new(),
             probe: None,
             past_runs: Vec::new(),
