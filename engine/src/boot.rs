@@ -64,6 +64,7 @@ pub struct Engine {
     /// What ffmpeg calls itself, if it was found.
     pub ffmpeg: Option<String>,
     registry: Arc<Registry>,
+    feed: Arc<Feed>,
     store: Arc<Store>,
     closing: CancellationToken,
     listeners: JoinSet<()>,
@@ -84,10 +85,9 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
     let fetcher = Fetcher::new(rules.clone(), &config.input)?;
     let (version, encoders) = look_at_ffmpeg(&launcher, &config).await;
 
-    let shutdown = CancellationToken::new();
     let inputs = Inputs::new(rules.clone(), fetcher, launcher.clone(), &config);
     let world =
-        World::new(&config, settings(&config), rules, inputs, launcher, store.clone(), shutdown.clone());
+        World::new(&config, settings(&config), rules, inputs, launcher, store.clone(), CancellationToken::new());
     let registry = Registry::new(world);
     let facts = Arc::new(Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -99,7 +99,9 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
         ffmpeg: version.clone(),
         encoders,
     });
-    let feed = Feed::start(registry.clone(), facts.clone(), shutdown);
+    let closing = CancellationToken::new();
+    // It goes on through the shutdown: consoles see every session end.
+    let feed = Feed::start(registry.clone(), facts.clone(), closing.clone());
     let playback = Arc::new(Playback {
         registry: registry.clone(),
         server: config.server.clone(),
@@ -107,7 +109,6 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
         ffmpeg_found: version.is_some(),
     });
 
-    let closing = CancellationToken::new();
     let mut listeners = JoinSet::new();
     let viewers = Limits {
         connections: config.server.max_connections,
@@ -122,9 +123,9 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
     let drain = config.server.drain_timeout;
     let service = TowerToHyperService::new(warp::service(hls::routes(playback)));
     listeners.spawn(serve::serve(Listener::Tcp(listener), service, viewers, closing.clone(), drain));
-    let service = TowerToHyperService::new(warp::service(control::routes(registry.clone(), facts, feed)));
+    let service = TowerToHyperService::new(warp::service(control::routes(registry.clone(), facts, feed.clone())));
     listeners.spawn(serve::serve(Listener::Unix(socket), service, operators, closing.clone(), drain));
-    Ok(Engine { listen, socket: path, ffmpeg: version, registry, store, closing, listeners, drain })
+    Ok(Engine { listen, socket: path, ffmpeg: version, registry, feed, store, closing, listeners, drain })
 }
 
 impl Engine {
@@ -133,6 +134,7 @@ impl Engine {
         self.registry.shut_down(RUNS_END).await;
         self.closing.cancel();
         let ended = tokio::time::timeout(self.drain + Duration::from_secs(1), async {
+            self.feed.ended().await;
             while self.listeners.join_next().await.is_some() {}
         });
         if ended.await.is_err() {

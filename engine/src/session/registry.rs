@@ -316,7 +316,7 @@ impl Registry {
             let snapshot = handle.snapshot();
             history || snapshot.state != State::Ended || snapshot.hold.is_some()
         });
-        handles.sort_by_key(|handle| (handle.snapshot().started_at, handle.id()));
+        handles.sort_by_cached_key(|handle| (handle.snapshot().started_at, handle.id()));
         handles
     }
 

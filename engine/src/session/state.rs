@@ -201,6 +201,8 @@ struct Held {
 struct Run {
     id: u32,
     stage: Stage,
+    /// It made all that there was to make; that it is being ended is no rest of the session.
+    finished: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -363,7 +365,7 @@ impl Life {
         match &self.phase {
             Phase::New | Phase::Opening { .. } => State::Starting,
             Phase::Producing if !self.playable => State::Starting,
-            Phase::Producing if self.runs.iter().any(Run::is_working) => State::Running,
+            Phase::Producing if self.runs.iter().any(|run| run.finished || run.is_working()) => State::Running,
             Phase::Producing | Phase::Rested => State::Ahead,
             Phase::Backoff { .. } => State::Backoff,
             Phase::Stopping { .. } => State::Stopping,
@@ -542,6 +544,7 @@ impl Life {
             Event::Made(id) => {
                 if let Some(run) = self.run(id).filter(|run| !matches!(run.stage, Stage::Ending { .. })) {
                     run.stage = Stage::Ending { asked: now, rung: Rung::Term };
+                    run.finished = true;
                     actions.push(Action::Terminate(id));
                 }
                 (Cause::Finished, None)
@@ -879,7 +882,8 @@ impl Life {
     fn launch(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let id = self.next_run;
         self.next_run += 1;
-        self.runs.push(Run { id, stage: Stage::Starting { ready_by: now + self.policy.start_timeout } });
+        let stage = Stage::Starting { ready_by: now + self.policy.start_timeout };
+        self.runs.push(Run { id, stage, finished: false });
         if self.kind == Some(Kind::Window) {
             self.playable = false;
         }
