@@ -17,6 +17,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sluice_tests::built;
@@ -26,6 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A start on a busy machine takes a few seconds; what takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Long enough to copy an address, short enough to wait for.
+const PAUSE: Duration = Duration::from_secs(6);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -76,12 +79,9 @@ async fn demonstrate(on_terminal: bool) -> anyhow::Result<()> {
 
 /// The console, until the operator leaves it.
 async fn console(socket: &Path) -> anyhow::Result<()> {
-    println!("\nEnter opens the console. There: l shows a session's log, x stops it, r resumes it, ? tells");
-    println!("all keys, q leaves and ends the demo.");
-    // A thread that waits for a key is not waited for when this ends otherwise.
-    let (pressed, press) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || pressed.send(std::io::stdin().read_line(&mut String::new())));
-    press.await.context("nobody reads the keyboard")??;
+    println!("\nThe console opens in {} seconds, or with Enter. There: l shows a session's log,", PAUSE.as_secs());
+    println!("x stops it, r resumes it, ? tells all keys, q leaves and ends the demo.");
+    tokio::task::spawn_blocking(pause).await.context("nobody reads the keyboard")??;
     let status = Command::new(built::program("sluice"))
         .arg("--socket")
         .arg(socket)
@@ -90,6 +90,18 @@ async fn console(socket: &Path) -> anyhow::Result<()> {
         .await
         .context("could not start the console")?;
     ensure!(status.success(), "the console ended with {status}");
+    Ok(())
+}
+
+/// Time to read the addresses, unless Enter comes first. Nothing reads the keyboard afterwards: it is the
+/// console's.
+fn pause() -> anyhow::Result<()> {
+    let stdin = std::io::stdin();
+    let mut keyboard = [PollFd::new(&stdin, PollFlags::IN)];
+    let limit = Timespec { tv_sec: PAUSE.as_secs().try_into()?, tv_nsec: 0 };
+    if poll(&mut keyboard, Some(&limit))? > 0 {
+        stdin.read_line(&mut String::new())?;
+    }
     Ok(())
 }
 

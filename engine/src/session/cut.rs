@@ -184,7 +184,7 @@ impl Cutter {
             open: Vec::new(),
             last_dts: None,
             drop_leading: false,
-            at: Time::ZERO,
+            at: plan.from,
             done: false,
         });
         let audio = plan.audio.map(|flow| AudioLane {
@@ -194,7 +194,7 @@ impl Cutter {
             queue: VecDeque::new(),
             last_pts: None,
             taken_to: None,
-            at: Time::ZERO,
+            at: plan.from,
             done: false,
         });
         let (axis, next, cuts) = (plan.axis, plan.first, plan.cuts.iter().copied().collect());
@@ -214,6 +214,14 @@ impl Cutter {
             (Some(video), Some(audio)) => video.min(audio),
             (one, other) => one.or(other).unwrap_or(Time::ZERO),
         }
+    }
+
+    /// The track that is behind the other, while both flow.
+    pub(super) fn behind(&self) -> Option<Rendition> {
+        let video = self.video.as_ref().filter(|lane| !lane.done)?;
+        let audio = self.audio.as_ref().filter(|lane| !lane.done)?;
+        self.axis?;
+        Some(if audio.at < video.at { Rendition::Audio(0) } else { Rendition::Video })
     }
 
     /// What a rendition's samples are.
@@ -793,6 +801,14 @@ mod tests {
         cutter.push(SOUND, packets(184, 400)).expect("sound fits");
         let cuts = cutter.push(Rendition::Video, frames(100, 151, 50, 0)).expect("the picture fits");
         assert_eq!(counts(&cuts), [(2, 50, 94)]);
+    }
+
+    #[test]
+    fn a_later_run_is_not_taken_for_a_silent_track_because_one_track_comes_first() {
+        let mut cutter = cutter(Plan { first: 30, ..encoded(60) });
+        let from = 60 * 48_000 / 1024;
+        cutter.push(SOUND, packets(from, from + 10)).expect("the picture may come later");
+        cutter.push(Rendition::Video, frames(1500, 1510, 50, 0)).expect("the sound came before");
     }
 
     #[test]

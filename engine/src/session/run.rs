@@ -290,6 +290,7 @@ impl Running {
             }
             let until = wait.unwrap_or(self.next_sample).min(self.next_sample).min(self.stalls_at());
             let store = self.shelf.store().clone();
+            let behind = self.cutter.behind();
             tokio::select! { biased;
                 changed = self.wish.changed() => match changed {
                     Ok(()) => self.obey(),
@@ -301,7 +302,7 @@ impl Running {
                     break;
                 }
                 () = store.ready_to_write(), if self.disk_full => self.disk_full = false,
-                chunk = Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media) => self.take(chunk).await,
+                chunk = Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media, behind) => self.take(chunk).await,
                 () = sleep_until(until) => self.tick().await,
             }
         }
@@ -311,7 +312,8 @@ impl Running {
                 if !media {
                     self.drop_media();
                 }
-                let chunk = Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media).await;
+                let behind = self.cutter.behind();
+                let chunk = Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media, behind).await;
                 self.take(chunk).await;
             }
         });
@@ -707,9 +709,10 @@ impl Running {
 }
 
 impl Chunk {
-    /// The next bytes of any pipe that may be read; the pipes take turns.
-    async fn next(pipes: &mut [Source], turn: &mut usize, scratch: &mut [u8], media: bool) -> Self {
-        std::future::poll_fn(|context| Self::poll(pipes, turn, scratch, media, context)).await
+    /// The next bytes of any pipe that may be read. The pipes take turns, but of the media the track that is
+    /// `behind` comes first: a full pipe of quiet sound holds a minute, a full one of pictures a second.
+    async fn next(pipes: &mut [Source], turn: &mut usize, scratch: &mut [u8], media: bool, behind: Option<Rendition>) -> Self {
+        std::future::poll_fn(|context| Self::poll(pipes, turn, scratch, media, behind, context)).await
     }
 
     fn poll(
@@ -717,30 +720,50 @@ impl Chunk {
         turn: &mut usize,
         scratch: &mut [u8],
         media: bool,
+        behind: Option<Rendition>,
         context: &mut Context<'_>,
     ) -> Poll<Self> {
         let count = pipes.len();
+        let slow = pipes.iter().position(|source| source.rendition().is_some_and(|rendition| Some(rendition) == behind));
         for offset in 0..count {
             let place = (*turn + offset) % count;
-            let Source { pipe: Some(pipe), feeds } = &mut pipes[place] else { continue };
-            if matches!(feeds, Feeds::Media { .. }) && !media {
+            let is_media = pipes[place].rendition().is_some();
+            if is_media && !media {
                 continue;
             }
-            let mut buffer = match feeds {
-                Feeds::Media { reader, .. } => ReadBuf::new(reader.room()),
-                Feeds::Progress | Feeds::Log => ReadBuf::new(scratch),
-            };
-            let Poll::Ready(read) = Pin::new(pipe).poll_read(context, &mut buffer) else { continue };
-            let read = read.map(|()| buffer.filled().len()).unwrap_or(0);
-            *turn = place + 1;
-            return Poll::Ready(match feeds {
-                _ if read == 0 => Self::End(place),
-                Feeds::Progress => Self::Progress(read),
-                Feeds::Log => Self::Log(read),
-                Feeds::Media { .. } => Self::Media { source: place, read },
-            });
+            for place in slow.filter(|_| is_media).into_iter().chain([place]) {
+                if let Poll::Ready(chunk) = pipes[place].poll(place, scratch, context) {
+                    *turn = place + 1;
+                    return Poll::Ready(chunk);
+                }
+            }
         }
         Poll::Pending
+    }
+}
+
+impl Source {
+    fn rendition(&self) -> Option<Rendition> {
+        match &self.feeds {
+            Feeds::Media { rendition, .. } => Some(*rendition),
+            Feeds::Progress | Feeds::Log => None,
+        }
+    }
+
+    fn poll(&mut self, place: usize, scratch: &mut [u8], context: &mut Context<'_>) -> Poll<Chunk> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Pending };
+        let mut buffer = match &mut self.feeds {
+            Feeds::Media { reader, .. } => ReadBuf::new(reader.room()),
+            Feeds::Progress | Feeds::Log => ReadBuf::new(scratch),
+        };
+        // A pipe that can't be read has ended, for whatever reason.
+        let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer)).map_or(0, |()| buffer.filled().len());
+        Poll::Ready(match self.feeds {
+            _ if read == 0 => Chunk::End(place),
+            Feeds::Progress => Chunk::Progress(read),
+            Feeds::Log => Chunk::Log(read),
+            Feeds::Media { .. } => Chunk::Media { source: place, read },
+        })
     }
 }
 
