@@ -22,7 +22,8 @@ test: setup
     @echo "Building the programs and the tests: about 4 minutes the first time on two cores."
     @echo "Then the tests: under 5 minutes. The first run also makes the test media (half a minute)."
     cargo build --workspace --bins
-    cargo test --workspace
+    # Most of an end-to-end test is waiting: more of them than cores.
+    RUST_TEST_THREADS=4 cargo test --workspace
 
 # hls.js in headless Chromium plays what a real engine serves. 1 minute once things are built.
 test-browser: (_need "ffmpeg" "nodejs" "npm" "chromium" "chromium-driver")
@@ -33,7 +34,7 @@ test-browser: (_need "ffmpeg" "nodejs" "npm" "chromium" "chromium-driver")
 # The end-to-end tests over and over: what fails once in ten is a race. 5 minutes a round.
 test-long rounds="10": setup
     cargo build --workspace --bins
-    for round in $(seq {{ rounds }}); do echo "round $round of {{ rounds }}"; cargo test -p sluice-tests --test it; done
+    for round in $(seq {{ rounds }}); do echo "round $round of {{ rounds }}"; RUST_TEST_THREADS=4 cargo test -p sluice-tests --test it; done
 
 # What CI checks before it tests: format, lints, documentation. 3 minutes the first time.
 check:

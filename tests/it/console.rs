@@ -54,15 +54,32 @@ async fn choose_news(console: &mut Terminal) {
         .await;
 }
 
+/// Presses the key of an act until the console asks about it. After the cursor moved by itself it wants the key
+/// again, since the first one may have been meant for another session.
+async fn ask(console: &mut Terminal, key: &str) {
+    for _ in 0..20 {
+        console.press(key);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        if asks(&console.text()) {
+            return;
+        }
+    }
+    panic!("no question comes:\n{}", console.text());
+}
+
+/// Whether a question is on the screen.
+fn asks(screen: &str) -> bool {
+    screen.contains("y/N") || screen.contains("to confirm")
+}
+
 /// Answers the question on the screen with yes, whichever way it asks.
 async fn confirm(console: &mut Terminal) {
-    let asked = |screen: &str| screen.contains("y/N") || screen.contains("to confirm");
-    let screen = console.until("a question", asked).await;
+    let screen = console.until("a question", asks).await;
     let keys: &[&str] = if screen.contains("y/N") { &["y"] } else { &["1", "\r"] };
     // Keys of the first moment don't count: they were pressed before the question could be read.
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        if !asked(&console.text()) {
+        if !asks(&console.text()) {
             return;
         }
         console.type_slowly(keys).await;
@@ -88,7 +105,7 @@ async fn a_session_is_stopped_after_a_question_and_resumed() {
     let stage = Stage::set().await;
     let mut console = stage.console(80, 24).await;
     choose_news(&mut console).await;
-    console.press("x");
+    ask(&mut console, "x").await;
     confirm(&mut console).await;
     stage.engine.until_state(stage.news, State::Stopped).await;
     console.until_shows("HELD").await;
@@ -98,7 +115,7 @@ async fn a_session_is_stopped_after_a_question_and_resumed() {
     let resumed = async {
         // Asking first is the console's choice; the question is answered if it comes.
         while stage.engine.detail(stage.news).await.session.held {
-            if console.text().contains("y/N") || console.text().contains("to confirm") {
+            if asks(&console.text()) {
                 confirm(&mut console).await;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -117,13 +134,9 @@ async fn a_question_that_is_declined_does_nothing() {
     let mut console = stage.console(80, 24).await;
     choose_news(&mut console).await;
     let generation = stage.engine.detail(stage.news).await.session.generation;
-    console.press("X");
-    console.until("a question", |screen| screen.contains("y/N") || screen.contains("to confirm")).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    ask(&mut console, "X").await;
     console.press("\x1b");
-    console
-        .until("the question to go", |screen| !screen.contains("y/N") && !screen.contains("to confirm"))
-        .await;
+    console.until("the question to go", |screen| !asks(screen)).await;
     let session = stage.engine.detail(stage.news).await.session;
     assert_eq!((session.generation, session.held), (generation, false));
 }

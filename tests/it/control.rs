@@ -259,6 +259,7 @@ async fn a_reader_that_does_not_read_gets_a_new_snapshot_and_holds_nobody_up() {
         stream::iter(0..6000).map(|_| engine.control(Method::POST, &target, None)).buffer_unordered(16);
     orders.for_each(async |answer| assert_eq!(answer.status(), StatusCode::CONFLICT)).await;
     let mut fast = engine.events().await;
+    assert!(matches!(fast.next(LIMIT).await, Some(Event::Snapshot { .. })));
     engine.operate(started.session_id, "stop", json!({})).await;
     let stopped = |event| matches!(event, Event::State(change) if change.to == State::Stopped).then_some(());
     fast.until(LIMIT, stopped).await;

@@ -370,7 +370,9 @@ async fn a_run_that_was_held_back_too_long_is_continued_exactly_by_another() {
     assert_eq!(numbers(&pictures[..]).await, (0..(FILM * RATE) as u16).collect::<Vec<_>>());
     assert_eq!(beeps(&sound[..]).await.len(), FILM as usize);
     assert_in_sync(&pictures[..], &sound[..], offset_of(&Media::ready().path("film.mp4")).await).await;
-    assert!(engine.detail(started.session_id).await.past_runs.len() > 1);
+    engine.until_state(started.session_id, State::Complete).await;
+    let detail = engine.detail(started.session_id).await;
+    assert!(detail.past_runs.len() > 1, "{:?}", detail.past_runs);
 }
 
 /// Fetches each segment as it is named, as a player does, until the list ends.
