@@ -86,8 +86,15 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
     let (version, encoders) = look_at_ffmpeg(&launcher, &config).await;
 
     let inputs = Inputs::new(rules.clone(), fetcher, launcher.clone(), &config);
-    let world =
-        World::new(&config, settings(&config), rules, inputs, launcher, store.clone(), CancellationToken::new());
+    let world = World::new(
+        &config,
+        settings(&config),
+        rules,
+        inputs,
+        launcher,
+        store.clone(),
+        CancellationToken::new(),
+    );
     let registry = Registry::new(world);
     let facts = Arc::new(Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -123,7 +130,8 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
     let drain = config.server.drain_timeout;
     let service = TowerToHyperService::new(warp::service(hls::routes(playback)));
     listeners.spawn(serve::serve(Listener::Tcp(listener), service, viewers, closing.clone(), drain));
-    let service = TowerToHyperService::new(warp::service(control::routes(registry.clone(), facts, feed.clone())));
+    let service =
+        TowerToHyperService::new(warp::service(control::routes(registry.clone(), facts, feed.clone())));
     listeners.spawn(serve::serve(Listener::Unix(socket), service, operators, closing.clone(), drain));
     Ok(Engine { listen, socket: path, ffmpeg: version, registry, feed, store, closing, listeners, drain })
 }

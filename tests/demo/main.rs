@@ -79,7 +79,10 @@ async fn demonstrate(on_terminal: bool) -> anyhow::Result<()> {
 
 /// The console, until the operator leaves it.
 async fn console(socket: &Path) -> anyhow::Result<()> {
-    println!("\nThe console opens in {} seconds, or with Enter. There: l shows a session's log,", PAUSE.as_secs());
+    println!(
+        "\nThe console opens in {} seconds, or with Enter. There: l shows a session's log,",
+        PAUSE.as_secs()
+    );
     println!("x stops it, r resumes it, ? tells all keys, q leaves and ends the demo.");
     tokio::task::spawn_blocking(pause).await.context("nobody reads the keyboard")??;
     let status = Command::new(built::program("sluice"))

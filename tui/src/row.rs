@@ -38,7 +38,9 @@ impl Row {
     /// Takes a newer description.
     pub(crate) fn replace(&mut self, session: Session, now: Instant) {
         let restarted = session.state != self.session.state && session.state == State::Running;
-        if session.segments != self.session.segments || restarted {
+        // A window that slides keeps the number of its segments; their bytes are other ones.
+        let before = &self.session;
+        if (session.segments, session.bytes) != (before.segments, before.bytes) || restarted {
             self.grew = now;
         }
         self.session = session;

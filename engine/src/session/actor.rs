@@ -326,10 +326,11 @@ impl Actor {
             true => Flow::Copied { start: None },
             false => Flow::Encoded { rate: Some(track.encode.rate) },
         });
+        // Matroska counts milliseconds: its packets jitter from run to run, and one could change sides.
+        let coarse = known.probe.container() == Some(ffmpeg::Container::Matroska);
+        let sound = known.probe.audio().and_then(|stream| stream.start).map(|start| start - origin);
         let audio = decision.audio.as_ref().map(|track| match track.is_copied() {
-            true => Flow::Copied {
-                start: known.probe.audio().and_then(|stream| stream.start).map(|start| start - origin),
-            },
+            true => Flow::Copied { start: sound.filter(|_| coarse) },
             false => Flow::Encoded { rate: None },
         });
         let rate = decision.video.as_ref().filter(|track| !track.is_copied()).map(|track| track.encode.rate);

@@ -58,7 +58,8 @@ pub(super) struct Axis {
 /// What happens to a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Flow {
-    /// Its samples are the input's. `start` is the film time of the first packet, where it is known.
+    /// Its samples are the input's. `start` is ffmpeg's time of the first packet, given where the container's
+    /// clock is coarser than a sample: packets are then put back on their grid.
     Copied { start: Option<Time> },
     /// We make it; a picture at this constant rate.
     Encoded { rate: Option<Rate> },
@@ -442,11 +443,14 @@ impl Cutter {
         for mut sample in lane.early.drain(..) {
             sample.pts -= origin;
             if self.plan.kind == Kind::Event {
-                sample.pts = on_grid(lane.flow, sample.pts, scale, frame, axis).ok_or(Misfit::OffGrid {
-                    number: self.next,
-                    expected: from,
-                    found: Time::new(sample.pts, scale),
-                })?;
+                let Some(exact) = on_grid(lane.flow, sample.pts, scale, frame, axis) else {
+                    let found = Time::new(sample.pts, scale);
+                    return Err(Misfit::OffGrid { number: self.next, expected: from, found });
+                };
+                // Where the input itself squeezes two packets together, both keep the time that it gives them.
+                if lane.last_pts.is_none_or(|last| exact > last) {
+                    sample.pts = exact;
+                }
             }
             sample.dts = sample.pts;
             let at = Time::new(sample.pts, scale);

@@ -313,7 +313,8 @@ impl Running {
                     self.drop_media();
                 }
                 let behind = self.cutter.behind();
-                let chunk = Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media, behind).await;
+                let chunk =
+                    Chunk::next(&mut self.pipes, &mut self.turn, &mut self.scratch, media, behind).await;
                 self.take(chunk).await;
             }
         });
@@ -711,7 +712,13 @@ impl Running {
 impl Chunk {
     /// The next bytes of any pipe that may be read. The pipes take turns, but of the media the track that is
     /// `behind` comes first: a full pipe of quiet sound holds a minute, a full one of pictures a second.
-    async fn next(pipes: &mut [Source], turn: &mut usize, scratch: &mut [u8], media: bool, behind: Option<Rendition>) -> Self {
+    async fn next(
+        pipes: &mut [Source],
+        turn: &mut usize,
+        scratch: &mut [u8],
+        media: bool,
+        behind: Option<Rendition>,
+    ) -> Self {
         std::future::poll_fn(|context| Self::poll(pipes, turn, scratch, media, behind, context)).await
     }
 
@@ -724,7 +731,9 @@ impl Chunk {
         context: &mut Context<'_>,
     ) -> Poll<Self> {
         let count = pipes.len();
-        let slow = pipes.iter().position(|source| source.rendition().is_some_and(|rendition| Some(rendition) == behind));
+        let slow = pipes
+            .iter()
+            .position(|source| source.rendition().is_some_and(|rendition| Some(rendition) == behind));
         for offset in 0..count {
             let place = (*turn + offset) % count;
             let is_media = pipes[place].rendition().is_some();
@@ -757,7 +766,8 @@ impl Source {
             Feeds::Progress | Feeds::Log => ReadBuf::new(scratch),
         };
         // A pipe that can't be read has ended, for whatever reason.
-        let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer)).map_or(0, |()| buffer.filled().len());
+        let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer))
+            .map_or(0, |()| buffer.filled().len());
         Poll::Ready(match self.feeds {
             _ if read == 0 => Chunk::End(place),
             Feeds::Progress => Chunk::Progress(read),

@@ -365,7 +365,9 @@ impl Life {
         match &self.phase {
             Phase::New | Phase::Opening { .. } => State::Starting,
             Phase::Producing if !self.playable => State::Starting,
-            Phase::Producing if self.runs.iter().any(|run| run.finished || run.is_working()) => State::Running,
+            Phase::Producing if self.runs.iter().any(|run| run.finished || run.is_working()) => {
+                State::Running
+            }
             Phase::Producing | Phase::Rested => State::Ahead,
             Phase::Backoff { .. } => State::Backoff,
             Phase::Stopping { .. } => State::Stopping,
