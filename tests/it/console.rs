@@ -25,7 +25,9 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let (origin, engine) = (Origin::start().await, Engine::start().await);
+        // Nobody watches here but the operator.
+        let setup = Setup::default().set("sessions.idle_timeout", "\"10m\"");
+        let (origin, engine) = (Origin::start().await, setup.start().await);
         let start = async |target: &str, content_type: &str, title: &str| {
             let order = json!({"url": origin.url(target), "content_type": content_type, "title": title});
             engine.order::<Started>(Method::POST, "sessions", Some(order)).await.session_id

@@ -133,11 +133,12 @@ impl Dialog {
 
     /// Takes a key. Enter alone never confirms.
     pub(crate) fn answer(&mut self, answer: Answer, now: Instant) -> Verdict {
-        if now.saturating_duration_since(self.shown) < TYPED_AHEAD {
-            return Verdict::Open;
-        }
+        // Doing nothing needs no second thought.
         if answer == Answer::Escape {
             return Verdict::Cancelled;
+        }
+        if now.saturating_duration_since(self.shown) < TYPED_AHEAD {
+            return Verdict::Open;
         }
         self.fault = None;
         let count = self.count();

@@ -32,7 +32,10 @@ pub(super) const KEYS: &[(&str, Standing)] = &[
     ("control.socket", Now),
     ("control.group", Now),
     ("storage.dir", Now),
-    ("storage.state_dir", Now),
+    (
+        "storage.state_dir",
+        Later("state that outlives the engine comes with a later version; nothing would be kept there now"),
+    ),
     (
         "storage.max_bytes",
         Later("eviction comes with a later version; `storage.min_free_bytes` keeps the disk from filling up"),
@@ -44,7 +47,10 @@ pub(super) const KEYS: &[(&str, Standing)] = &[
     ("sessions.live_cache", Now),
     ("sessions.ahead", Now),
     ("sessions.ahead_timeout", Now),
-    ("sessions.runs_per_session", Now),
+    (
+        "sessions.runs_per_session",
+        Later("several runs a session come with timelines, in a later version; a session has one now"),
+    ),
     ("sessions.max", Now),
     ("sessions.history", Now),
     ("sessions.start_timeout", Now),

@@ -92,8 +92,6 @@ pub struct Control {
 pub struct Storage {
     /// The directory of the segments; it may be lost at any time.
     pub dir: PathBuf,
-    /// The directory of what must outlive us.
-    pub state_dir: PathBuf,
     /// The most that segments may take on disk: [`MAX_BYTES`].
     pub max_bytes: u64,
     /// Below this many free bytes nothing is started; a small file system asks for a tenth of itself.
@@ -115,8 +113,6 @@ pub struct Sessions {
     pub ahead: Duration,
     /// A run that was held back for so long is ended.
     pub ahead_timeout: Duration,
-    /// Runs that a session may have at a time.
-    pub runs_per_session: usize,
     /// Sessions with a run, a probe or a retry pending.
     pub max: usize,
     /// Ended sessions that are remembered.

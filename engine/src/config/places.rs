@@ -33,11 +33,6 @@ impl<'a> Surroundings<'a> {
         self.directory("CACHE_DIRECTORY", "/var/cache/sluice", "XDG_CACHE_HOME", ".cache")
     }
 
-    /// The directory of what must outlive us.
-    pub(super) fn state_dir(&self) -> Result<PathBuf, String> {
-        self.directory("STATE_DIRECTORY", "/var/lib/sluice", "XDG_STATE_HOME", ".local/state")
-    }
-
     /// The control socket.
     pub(super) fn socket(&self) -> Result<PathBuf, String> {
         if let Some(directory) = self.service_directory("RUNTIME_DIRECTORY") {

@@ -101,20 +101,9 @@ fn storage(written: &mut Written, around: &Surroundings<'_>) -> Option<Storage> 
     } else {
         noted(written, "storage.dir", around.cache_dir())
     };
-    let state_dir = if written.has("storage.state_dir") {
-        written.read("storage.state_dir", directory)
-    } else {
-        noted(written, "storage.state_dir", around.state_dir())
-    };
     let min_free_bytes = written.read("storage.min_free_bytes", size(0..=1 << 50));
     let memory = written.read("storage.memory", size(64 << 10..=1 << 40));
-    Some(Storage {
-        dir: dir?,
-        state_dir: state_dir?,
-        max_bytes: MAX_BYTES,
-        min_free_bytes: min_free_bytes?,
-        memory: memory?,
-    })
+    Some(Storage { dir: dir?, max_bytes: MAX_BYTES, min_free_bytes: min_free_bytes?, memory: memory? })
 }
 
 fn sessions(written: &mut Written) -> Option<Sessions> {
@@ -123,7 +112,6 @@ fn sessions(written: &mut Written) -> Option<Sessions> {
     let live_cache = written.read("sessions.live_cache", duration(seconds(0, DAY)));
     let ahead = written.read("sessions.ahead", duration(seconds(1, 6 * HOUR)));
     let ahead_timeout = written.read("sessions.ahead_timeout", duration(seconds(0, DAY)));
-    let runs_per_session = written.read("sessions.runs_per_session", count(1..=8));
     let max = written.read("sessions.max", count(1..=10_000));
     let history = written.read("sessions.history", count(0..=10_000));
     let start_timeout = written.read("sessions.start_timeout", duration(a_moment_to(600)));
@@ -135,7 +123,6 @@ fn sessions(written: &mut Written) -> Option<Sessions> {
         live_cache: live_cache?,
         ahead: ahead?,
         ahead_timeout: ahead_timeout?,
-        runs_per_session: runs_per_session?,
         max: max?,
         history: history?,
         start_timeout: start_timeout?,

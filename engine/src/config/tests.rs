@@ -26,7 +26,7 @@ const DOCUMENTED: &[(&str, &[&str], &[&str])] = &[
         &["trusted_proxies"],
     ),
     ("control", &["socket", "group"], &[]),
-    ("storage", &["dir", "state_dir", "min_free_bytes", "memory"], &["max_bytes"]),
+    ("storage", &["dir", "min_free_bytes", "memory"], &["state_dir", "max_bytes"]),
     (
         "sessions",
         &[
@@ -35,14 +35,13 @@ const DOCUMENTED: &[(&str, &[&str], &[&str])] = &[
             "live_cache",
             "ahead",
             "ahead_timeout",
-            "runs_per_session",
             "max",
             "history",
             "start_timeout",
             "stall_timeout",
             "probe_timeout",
         ],
-        &[],
+        &["runs_per_session"],
     ),
     ("ffmpeg", &["path", "ffprobe_path"], &["sandbox"]),
     ("input", &["user_agent", "protocols", "files", "allow_networks", "tls_verify"], &[]),
@@ -117,7 +116,6 @@ fn the_defaults_are_those_of_the_documentation() {
         control: Control { socket: "/run/sluice/control.sock".into(), group: None },
         storage: Storage {
             dir: "/var/cache/sluice".into(),
-            state_dir: "/var/lib/sluice".into(),
             max_bytes: 20 << 30,
             min_free_bytes: 1 << 30,
             memory: 256 << 20,
@@ -128,7 +126,6 @@ fn the_defaults_are_those_of_the_documentation() {
             live_cache: second(0),
             ahead: second(60),
             ahead_timeout: second(30),
-            runs_per_session: 2,
             max: 64,
             history: 200,
             start_timeout: second(30),
@@ -263,35 +260,27 @@ fn header_values_are_never_repeated() {
 
 #[test]
 fn places_follow_the_service_manager_then_root_then_the_desktop() {
-    type Row<'a> = (&'a [(&'a str, &'a str)], bool, [&'a str; 3]);
-    let service = [
-        ("CACHE_DIRECTORY", "/c:/d"),
-        ("STATE_DIRECTORY", "/s"),
-        ("RUNTIME_DIRECTORY", "/r"),
-        ("HOME", "/home/a"),
-    ];
-    let desktop =
-        [("XDG_CACHE_HOME", "/xc"), ("XDG_STATE_HOME", "/xs"), ("XDG_RUNTIME_DIR", "/xr"), ("HOME", "/h")];
-    let bare =
-        [("HOME", "/h"), ("XDG_CACHE_HOME", "relative"), ("XDG_STATE_HOME", ""), ("XDG_RUNTIME_DIR", "/xr")];
+    type Row<'a> = (&'a [(&'a str, &'a str)], bool, [&'a str; 2]);
+    let service = [("CACHE_DIRECTORY", "/c:/d"), ("RUNTIME_DIRECTORY", "/r"), ("HOME", "/home/a")];
+    let desktop = [("XDG_CACHE_HOME", "/xc"), ("XDG_RUNTIME_DIR", "/xr"), ("HOME", "/h")];
+    let bare = [("HOME", "/h"), ("XDG_CACHE_HOME", "relative"), ("XDG_RUNTIME_DIR", "/xr")];
     let rows: [Row<'_>; 5] = [
-        (&service, false, ["/c", "/s", "/r/control.sock"]),
-        (&service, true, ["/c", "/s", "/r/control.sock"]),
-        (&desktop, true, ["/var/cache/sluice", "/var/lib/sluice", "/run/sluice/control.sock"]),
-        (&desktop, false, ["/xc/sluice", "/xs/sluice", "/xr/sluice/control.sock"]),
-        (&bare, false, ["/h/.cache/sluice", "/h/.local/state/sluice", "/xr/sluice/control.sock"]),
+        (&service, false, ["/c", "/r/control.sock"]),
+        (&service, true, ["/c", "/r/control.sock"]),
+        (&desktop, true, ["/var/cache/sluice", "/run/sluice/control.sock"]),
+        (&desktop, false, ["/xc/sluice", "/xr/sluice/control.sock"]),
+        (&bare, false, ["/h/.cache/sluice", "/xr/sluice/control.sock"]),
     ];
-    for (variables, is_root, [dir, state_dir, socket]) in rows {
+    for (variables, is_root, [dir, socket]) in rows {
         let (config, from) =
             with(variables, is_root, |around| Config::load(None, &Overrides::default(), around)).unwrap();
         assert_eq!(from, Where::Defaults);
         assert_eq!(config.storage.dir, Path::new(dir), "{variables:?}");
-        assert_eq!(config.storage.state_dir, Path::new(state_dir), "{variables:?}");
         assert_eq!(config.control.socket, Path::new(socket), "{variables:?}");
     }
     let lost =
         with(&[], false, |around| Config::load(None, &Overrides::default(), around)).unwrap_err().to_string();
-    for key in ["control.socket", "storage.dir", "storage.state_dir"] {
+    for key in ["control.socket", "storage.dir"] {
         assert!(lost.contains(&format!("`{key}` is not set")), "{lost}");
     }
 }
@@ -362,4 +351,20 @@ fn what_is_no_toml_is_told_with_its_place() {
     assert!(matches!(load(&vec![b'#'; (FILE_LIMIT + 1) as usize]), ConfigError::TooLong { .. }));
     let says = load(b"[server]\nlisten = 1").to_string();
     assert!(says.ends_with("sluice.toml`: `server.listen` is 1; it must be text in quotes"), "{says}");
+}
+
+#[test]
+fn every_key_in_force_is_documented_and_no_other() {
+    let text = include_str!("../../../docs/configuration.md");
+    let documented: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key)
+        .collect();
+    let in_force: Vec<_> =
+        super::keys::KEYS.iter().filter(|(_, standing)| *standing == super::keys::Standing::Now).collect();
+    for (key, _) in &in_force {
+        assert!(documented.contains(key), "docs/configuration.md does not have `{key}`");
+    }
+    assert_eq!(documented.len(), in_force.len(), "docs/configuration.md has keys that are not in force");
 }

@@ -88,7 +88,7 @@ pub(super) fn engine(registry: &Registry, facts: &Facts) -> wire::Engine {
         listen: facts.listen.to_string(),
         limits: wire::Limits {
             sessions: world.sessions.max as u64,
-            runs_per_session: world.sessions.runs_per_session as u64,
+            runs_per_session: session::RUNS_PER_SESSION as u64,
             connections: facts.max_connections as u64,
             history: world.sessions.history as u64,
         },

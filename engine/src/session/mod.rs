@@ -162,3 +162,6 @@ pub struct Hold {
 
 /// The name of a session.
 pub type Id = Uuid;
+
+/// Runs that work at the same time in one session.
+pub const RUNS_PER_SESSION: usize = 1;
