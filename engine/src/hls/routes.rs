@@ -68,7 +68,7 @@ enum Text {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Flag {
-    Flag(bool),
+    Bool(bool),
     Number(u8),
     Text(String),
 }
@@ -501,7 +501,7 @@ impl Number {
 impl Flag {
     fn meaning(self) -> Result<bool, Refusal> {
         match self {
-            Self::Flag(flag) => Ok(flag),
+            Self::Bool(flag) => Ok(flag),
             Self::Number(0) => Ok(false),
             Self::Number(1) => Ok(true),
             Self::Text(text) if matches!(text.as_str(), "1" | "true") => Ok(true),

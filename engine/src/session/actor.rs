@@ -755,7 +755,7 @@ fn grid(from: Time, segment: Time, rate: crate::mux::Rate, until: Option<Time>) 
     let mut at = from;
     let mut cuts = Vec::new();
     while cuts.len() < MOST_CUTS - 1 && until.is_none_or(|until| at < until) {
-        at = at + if from == Time::ZERO && cuts.len() < 2 { short } else { segment };
+        at += if from == Time::ZERO && cuts.len() < 2 { short } else { segment };
         cuts.push(rate.frame(rate.frames_in(at)));
     }
     cuts

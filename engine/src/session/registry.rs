@@ -149,7 +149,6 @@ struct Key {
 
 impl World {
     /// `settings` are those of a start that says nothing.
-    #[expect(clippy::too_many_arguments, reason = "it is the list of what boot makes")]
     pub fn new(
         config: &config::Config,
         settings: ffmpeg::Settings,

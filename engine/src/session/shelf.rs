@@ -688,7 +688,7 @@ impl Inner {
         let mut total = segments.iter().fold(Time::ZERO, |sum, segment| sum + segment.length);
         while segments.len() > 1 && total - segments[0].length >= dvr {
             let segment = segments.remove(0);
-            total = total - segment.length;
+            total -= segment.length;
             self.discontinuities += u64::from(segment.discontinuity);
             self.retired.push_back(segment);
         }
@@ -697,7 +697,7 @@ impl Inner {
         while let Some(front) = self.retired.front()
             && kept - front.length >= dvr
         {
-            kept = kept - front.length;
+            kept -= front.length;
             self.bytes -= front
                 .media
                 .iter()
