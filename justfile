@@ -41,7 +41,7 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy -p sluice-tests --test browser -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # What the engine adds to ffmpeg's own time: `just bench start`. A release build first, then half a minute.
 bench what: setup

@@ -2,7 +2,7 @@
 //!
 //! | address | answers |
 //! | --- | --- |
-//! | `/files/NAME` | a file of [`Media`](crate::Media), with ranges |
+//! | `/files/NAME` | a file of [`Media`], with ranges |
 //! | `/norange/NAME` | the same, ranges not understood |
 //! | `/chunked/NAME` | the same, of unknown length |
 //! | `/slow/NAME?rate=BYTES` | the same, so many bytes a second |
