@@ -13,7 +13,7 @@
 //! GET    /v1/events?after=SEQ&epoch=E        what happens, as it happens
 //! ```
 //!
-//! It translates HTTP and decides nothing: [`routes`] parses, asks the registry and maps; [`shape`] turns
+//! It translates HTTP and decides nothing: [`mod@routes`] parses, asks the registry and maps; [`shape`] turns
 //! what the session layer knows into what travels; [`events`] encodes what happens once, for all who read;
 //! [`logs`] is a log tail; [`operators`] knows who asks; [`request`] reads bodies and queries. How a failure
 //! reads is `problem`'s to say. It does not know who may connect: the socket's permissions see to that.
