@@ -1,6 +1,6 @@
 //! Durations, rates, sizes and counts as short text that fits a column.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 use uuid::Uuid;
@@ -123,6 +123,17 @@ fn scaled(value: f64, step: f64, units: &[&str]) -> String {
         format!("{value:.1}{}", units[unit])
     } else {
         format!("{value:.0}{}", units[unit])
+    }
+}
+
+/// An engine that listens on every address is reached on this machine's own.
+pub(crate) fn reachable(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => {
+            format!("127.0.0.1:{}", address.port())
+        }
+        Ok(SocketAddr::V6(address)) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
+        _ => listen.to_owned(),
     }
 }
 

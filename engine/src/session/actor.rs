@@ -18,7 +18,7 @@ use super::run::{self, Launch, Pace, Report, Vitals, What, Wish};
 use super::shelf::Shelf;
 use super::state::{Action, Admission, Cause, Change, Event, Exit, Kind, Life, State};
 use super::viewers::Viewers;
-use super::{Code, Fault, Hold, Id};
+use super::{Code, Fault, Heals, Hold, Id};
 use crate::address::Address;
 use crate::config::Source;
 use crate::ffmpeg::{self, Decision, Film, Job, Level, Place, Preroll, Reason};
@@ -77,6 +77,8 @@ pub(super) struct Actor {
     started_at: Timestamp,
     restarts: u64,
     warnings: Vec<String>,
+    /// It had failed before it was started again.
+    anew: bool,
     /// The place that did not fit, and how often.
     misfits: (u64, u32),
     /// The end that came too early, and how often.
@@ -138,6 +140,7 @@ impl Actor {
             started_at: now,
             restarts: 0,
             warnings: Vec::new(),
+            anew: false,
             misfits: (0, 0),
             short: (Time::ZERO, 0),
         }
@@ -256,6 +259,15 @@ impl Actor {
         match looked {
             Ok(known) => {
                 let kind = self.kind(&known);
+                if kind == Kind::Event && !known.ranges && self.shelf.next() > 0 {
+                    if !self.anew {
+                        let reason = "the server of the input can't continue where it was left (no Range)";
+                        let fault = Fault::new(Code::Truncated, Cause::Source, reason).heals(Heals::Never);
+                        return self.step(Event::OpenFailed(fault));
+                    }
+                    // It failed, and is wanted again: all there is to offer is its beginning.
+                    self.drop_segments();
+                }
                 // What was decided for a film is frozen: all its segments must fit together.
                 if self
                     .input
@@ -477,7 +489,7 @@ impl Actor {
                 "the input broke off, and its server can't continue where it was left (no Range): {}",
                 fault.reason
             );
-            fault = Fault::new(Code::Truncated, Cause::Source, reason).heals(super::Heals::Never);
+            fault = Fault::new(Code::Truncated, Cause::Source, reason).heals(Heals::Never);
         }
         Exit::Failed(fault)
     }
@@ -604,6 +616,9 @@ impl Actor {
         if change.from == State::Ended {
             self.started_at = self.since;
             self.warnings.clear();
+        }
+        if change.to == State::Starting {
+            self.anew = matches!(change.from, State::Failed | State::Ended);
         }
         self.log.set_over(matches!(change.to, State::Failed | State::Ended));
         let who = self.who.clone().filter(|_| change.cause == Cause::Operator);

@@ -1,6 +1,6 @@
 //! `sluice start`, `stop`, `resume`, `restart`, `forget`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -61,7 +61,7 @@ pub(super) async fn start(client: &Client, out: &mut Out, start: Start) -> Resul
     };
     let started = client.start(&order).await?;
     let engine = client.engine().await?;
-    let address = format!("http://{}{}", reachable(&engine.listen), started.playlist);
+    let address = format!("http://{}{}", format::reachable(&engine.listen), started.playlist);
     if out.json {
         out.record(&Answer { started: &started, address: &address })?;
     } else {
@@ -134,15 +134,4 @@ struct Answer<'a> {
 fn describe(session: &Session) -> String {
     let word = Word::of(session);
     format!("{} ({})", session.state.name(), condition::why(session, word, jiff::Timestamp::now()))
-}
-
-/// An engine that listens on every address is reached on this machine's own.
-fn reachable(listen: &str) -> String {
-    match listen.parse::<SocketAddr>() {
-        Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => {
-            format!("127.0.0.1:{}", address.port())
-        }
-        Ok(SocketAddr::V6(address)) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
-        _ => listen.to_owned(),
-    }
 }
