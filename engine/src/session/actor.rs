@@ -13,6 +13,7 @@ use super::cut::{Axis, Flow, Misfit, Plan, Rendition};
 use super::handle::{Command, Ends, Order, PastRun, RunSnapshot, Snapshot, Wanted};
 use super::inputs::Known;
 use super::log::Log;
+use super::plan::{AFTER_END, expected, grid, padded};
 use super::registry::{Happening, World};
 use super::run::{self, Launch, Pace, Report, Vitals, What, Wish};
 use super::shelf::Shelf;
@@ -35,10 +36,6 @@ const WARNINGS: usize = 8;
 const NEAR: f64 = 0.75;
 /// The bit rate is that of this many segments.
 const RATE_SEGMENTS: usize = 5;
-/// Key frames that can be asked for in one argument list.
-const MOST_CUTS: usize = 10_000;
-/// Key frames are planned for this long after the film should have ended: headers lie.
-const AFTER_END: Time = Time::from_secs(600);
 
 /// What a session was asked for.
 #[derive(Debug)]
@@ -747,33 +744,6 @@ async fn looked(opening: &mut Option<JoinHandle<Result<Arc<Known>, Fault>>>) -> 
         }),
         None => std::future::pending().await,
     }
-}
-
-/// How long a film is said to be: its picture if that is known, since a film ends with its picture.
-fn expected(known: &Known) -> Option<Time> {
-    known.probe.video().and_then(|video| video.duration).or(known.probe.duration)
-}
-
-/// Where output has to stop because its sound is padded with silence: only where the sound ends early, since a
-/// film that is longer than its header says would be cut there.
-fn padded(known: &Known, decision: &Decision, segment: Time) -> Option<Time> {
-    let end = expected(known)?;
-    let sound = known.probe.audio()?.duration?;
-    let encoded = decision.audio.as_ref().is_some_and(|track| !track.is_copied());
-    (encoded && sound + segment < end).then(|| end + segment)
-}
-
-/// Where an encoded film is cut after `from`: whole frames, the first two segments of a film short, since a
-/// start costs the frames of its first segment.
-fn grid(from: Time, segment: Time, rate: crate::mux::Rate, until: Option<Time>) -> Vec<Time> {
-    let short = Time::from_secs(1).min(segment);
-    let mut at = from;
-    let mut cuts = Vec::new();
-    while cuts.len() < MOST_CUTS - 1 && until.is_none_or(|until| at < until) {
-        at += if from == Time::ZERO && cuts.len() < 2 { short } else { segment };
-        cuts.push(rate.frame(rate.frames_in(at)));
-    }
-    cuts
 }
 
 /// The refusal that a held session gives.

@@ -25,11 +25,13 @@ mod cut;
 mod handle;
 mod inputs;
 mod log;
+mod plan;
 mod registry;
 mod retry;
 mod run;
 mod shelf;
 mod state;
+mod store;
 mod viewers;
 
 use std::sync::Arc;
@@ -43,8 +45,9 @@ pub use handle::{Handle, PastRun, RunSnapshot, Snapshot};
 pub use inputs::Inputs;
 pub use log::{Cursor, Entry, Log, Read};
 pub use registry::{Happening, Registry, Resumption, Start, Started, Stop, Totals, World};
-pub use shelf::{Index, Media, Missing, Segment, Served, Shape, Shelf, Store, StoreError};
+pub use shelf::{Index, Media, Missing, Segment, Served, Shape, Shelf};
 pub use state::{Cause, Change, Force, Kind, State};
+pub use store::{Store, StoreError};
 pub use viewers::{Seen, Viewer};
 
 /// How grave a line of a log is.

@@ -79,7 +79,8 @@ fn overview(app: &App, screen: &DetailScreen, session: &Session, width: usize, l
     fold("why", &condition::why(session, word, now), width, lines);
     fold("source", &session.url, width, lines);
     if let Some(engine) = &app.engine {
-        let address = format!("http://{}/transcode/{}/stream.m3u8", format::reachable(&engine.listen), session.id);
+        let address =
+            format!("http://{}/transcode/{}/stream.m3u8", format::reachable(&engine.listen), session.id);
         fold("play", &address, width, lines);
     }
     lines.push(Line::Rule("now"));

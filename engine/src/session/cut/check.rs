@@ -1,0 +1,94 @@
+//! Whether what came is what was planned: frames on their grid, packets without a hole.
+
+use super::{AAC_PACKET, AudioLane, Axis, CLOCK_SLACK, Flow, Misfit, Piece};
+use crate::mux::{Media, Rate, Sample, Time, Track};
+
+/// The ticks of one audio packet.
+pub(super) fn packet_ticks(track: &Track) -> i64 {
+    match track.media {
+        Media::Audio { sample_rate, .. } if sample_rate > 0 => {
+            AAC_PACKET * i64::from(track.timescale) / i64::from(sample_rate)
+        }
+        Media::Audio { .. } | Media::Video { .. } => AAC_PACKET,
+    }
+}
+
+/// Where a packet of a film belongs: encoded ones lie on whole packets from film time 0, copied ones on
+/// whole packets from the input's first. `None` where an encoded one lies more than two samples off.
+pub(super) fn on_grid(flow: Flow, pts: i64, scale: u32, frame: i64, axis: Axis) -> Option<i64> {
+    let nearest = |start: i64| start + (pts - start + frame.div_euclid(2)).div_euclid(frame) * frame;
+    match flow {
+        Flow::Encoded { .. } => {
+            // The grid is ffmpeg's film time; a film that is encoded has its origin there.
+            let exact = nearest(-axis.origin.ticks_in(scale));
+            ((exact - pts).abs() < 2).then_some(exact)
+        }
+        Flow::Copied { start: Some(start) } => {
+            let exact = nearest((start - axis.origin).ticks_in(scale));
+            let off = Time::new((exact - pts).abs(), scale);
+            Some(if off <= CLOCK_SLACK { exact } else { pts })
+        }
+        Flow::Copied { start: None } => Some(pts),
+    }
+}
+
+pub(super) fn check_frames(
+    number: u64,
+    piece: &Piece,
+    video: &[Sample],
+    rate: Rate,
+    scale: u32,
+) -> Result<(), Misfit> {
+    let first = rate.nearest_frame(piece.start);
+    let expected = rate.nearest_frame(piece.end) - first;
+    let found = video.len() as i64;
+    if found != expected {
+        return Err(Misfit::Frames { number, expected, found });
+    }
+    // A fiftieth of a frame: ffmpeg 5.1 rounds by 0.05 ms at NTSC rates.
+    let slack = Time::new(i64::from(rate.den), rate.num.saturating_mul(50));
+    for (n, sample) in video.iter().enumerate() {
+        let (expected, found) = (rate.frame(first + n as i64), Time::new(sample.pts, scale));
+        if found > expected + slack || expected > found + slack {
+            return Err(Misfit::OffGrid { number, expected, found });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_audio(
+    number: u64,
+    piece: &Piece,
+    audio: &[Sample],
+    lane: &AudioLane,
+    track: &Track,
+) -> Result<(), Misfit> {
+    let (scale, frame) = (track.timescale, packet_ticks(track));
+    let hole = |from: i64| Misfit::AudioHole { number, from: Time::new(from, scale) };
+    for pair in audio.windows(2) {
+        let step = pair[1].pts - pair[0].pts;
+        if step > frame + frame / 2 {
+            return Err(hole(pair[0].pts + frame));
+        }
+    }
+    if let (Some(end), Some(first)) = (lane.taken_to, audio.first())
+        && first.pts > end + frame / 2
+    {
+        return Err(hole(end));
+    }
+    // Sound may begin late and end early; where it flows, it has to reach both ends.
+    let Flow::Encoded { .. } = lane.flow else { return Ok(()) };
+    match audio.first() {
+        Some(first) if Time::new(first.pts - frame, scale) >= piece.start => {
+            Err(hole(piece.start.ticks_in(scale)))
+        }
+        Some(_) => match audio.last() {
+            Some(last) if !piece.last && !lane.done && Time::new(last.pts + frame, scale) < piece.end => {
+                Err(hole(last.pts + frame))
+            }
+            Some(_) | None => Ok(()),
+        },
+        None if piece.last || lane.done => Ok(()),
+        None => Err(hole(piece.start.ticks_in(scale))),
+    }
+}

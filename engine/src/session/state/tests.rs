@@ -1,0 +1,340 @@
+//! The table of moves, and what holds in any order of events.
+
+use super::*;
+use crate::session::Code;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn policy() -> Policy {
+    Policy {
+        idle_timeout: 30 * SECOND,
+        vod_cache: 3600 * SECOND,
+        live_cache: Duration::ZERO,
+        ahead_timeout: 30 * SECOND,
+        probe_timeout: 10 * SECOND,
+        start_timeout: 30 * SECOND,
+        noise: 1.0,
+    }
+}
+
+fn fault() -> Fault {
+    Fault::new(Code::Unreachable, Cause::Source, "gone")
+}
+
+/// A session of that kind in that state, as events bring it there.
+fn at(kind: Kind, state: State) -> (Life, Instant) {
+    let now = Instant::now();
+    let mut life = Life::new(policy(), now);
+    let steps: &[Event] = &match state {
+        State::Starting => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind)],
+        State::Running => vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1)],
+        State::Ahead => {
+            vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Enough]
+        }
+        State::Backoff => {
+            vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Exited(1, Exit::Failed(fault()))]
+        }
+        State::Stopping => {
+            vec![Event::Wanted(Cause::Viewer), Event::Opened(kind), Event::Published(1), Event::Left]
+        }
+        State::Stopped => vec![
+            Event::Wanted(Cause::Viewer),
+            Event::Opened(kind),
+            Event::Published(1),
+            Event::Stop { force: Force::No, until: Some(now) },
+            Event::Exited(1, Exit::Asked),
+            Event::Tick,
+        ],
+        State::Complete => vec![
+            Event::Wanted(Cause::Viewer),
+            Event::Opened(kind),
+            Event::Published(1),
+            Event::Made(1),
+            Event::Exited(1, Exit::Finished),
+        ],
+        State::Failed => {
+            vec![Event::Wanted(Cause::Viewer), Event::OpenFailed(fault().heals(Heals::Never))]
+        }
+        State::Ended => vec![
+            Event::Wanted(Cause::Viewer),
+            Event::Stop { force: Force::Yes, until: Some(now) },
+            Event::Tick,
+        ],
+    };
+    for event in steps {
+        life.step(event.clone(), now);
+    }
+    assert_eq!(life.state(), state, "the way to {state:?}");
+    (life, now)
+}
+
+/// The state after an event, and the causes that were told.
+fn after(kind: Kind, state: State, event: Event) -> (State, Vec<Cause>) {
+    let (mut life, now) = at(kind, state);
+    let actions = life.step(event, now + SECOND);
+    let told = actions.iter().filter_map(|action| match action {
+        Action::Announce(change) => Some(change.cause),
+        _ => None,
+    });
+    (life.state(), told.collect())
+}
+
+fn check(kind: Kind, event: &Event, expected: &[(State, State)]) {
+    for (from, to) in expected {
+        let (state, told) = after(kind, *from, event.clone());
+        assert_eq!(state, *to, "{event:?} on {from:?}");
+        assert_eq!(
+            told.len(),
+            usize::from(from != to),
+            "one cause a change: {event:?} on {from:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_wish_for_media_makes_go_what_rests() {
+    use State::*;
+    check(
+        Kind::Event,
+        &Event::Wanted(Cause::Viewer),
+        &[
+            (Starting, Starting),
+            (Running, Running),
+            (Ahead, Ahead),
+            (Backoff, Backoff),
+            (Stopping, Stopping),
+            (Stopped, Starting),
+            (Complete, Complete),
+            // A second after the failure it is still the same answer.
+            (Failed, Failed),
+            (Ended, Starting),
+        ],
+    );
+}
+
+#[test]
+fn an_operators_stop_is_obeyed_everywhere() {
+    use State::*;
+    check(
+        Kind::Event,
+        &Event::Stop { force: Force::No, until: None },
+        &[
+            (Starting, Stopping),
+            (Running, Stopping),
+            (Ahead, Stopping),
+            (Backoff, Stopped),
+            (Stopping, Stopping),
+            (Stopped, Stopped),
+            (Complete, Complete),
+            (Failed, Stopped),
+            (Ended, Ended),
+        ],
+    );
+}
+
+#[test]
+fn force_ends_everything() {
+    use State::*;
+    check(
+        Kind::Event,
+        &Event::Stop { force: Force::Yes, until: None },
+        &[
+            (Starting, Stopping),
+            (Running, Stopping),
+            (Ahead, Stopping),
+            (Backoff, Ended),
+            (Stopping, Stopping),
+            (Stopped, Ended),
+            (Complete, Ended),
+            (Failed, Ended),
+            (Ended, Ended),
+        ],
+    );
+}
+
+#[test]
+fn resume_goes_on_from_every_rest() {
+    use State::*;
+    check(
+        Kind::Event,
+        &Event::Resume,
+        &[
+            (Starting, Starting),
+            (Running, Running),
+            (Backoff, Starting),
+            (Stopping, Stopping),
+            (Stopped, Starting),
+            (Complete, Complete),
+            (Failed, Starting),
+            (Ended, Starting),
+        ],
+    );
+}
+
+#[test]
+fn the_last_viewer_takes_a_film_to_rest_and_a_channel_to_its_end() {
+    for (kind, rest) in [(Kind::Event, State::Stopped), (Kind::Window, State::Ended)] {
+        let (mut life, now) = at(kind, State::Running);
+        life.step(Event::Left, now);
+        assert_eq!(life.state(), State::Stopping);
+        life.step(Event::Exited(1, Exit::Asked), now);
+        assert_eq!(life.state(), rest);
+    }
+}
+
+#[test]
+fn a_held_session_starts_for_nobody() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    life.step(Event::Stop { force: Force::No, until: Some(now + 60 * SECOND) }, now);
+    life.step(Event::Exited(1, Exit::Asked), now);
+    assert_eq!(life.admission(now), Admission::Held);
+    life.step(Event::Wanted(Cause::Viewer), now);
+    assert_eq!(life.state(), State::Stopped);
+    let actions = life.step(Event::Tick, now + 60 * SECOND);
+    assert!(actions.contains(&Action::HoldOver));
+    assert_eq!(life.admission(now + 60 * SECOND), Admission::Go);
+}
+
+#[test]
+fn a_held_session_outlives_its_cache_without_its_segments() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    life.step(Event::Stop { force: Force::No, until: None }, now);
+    life.step(Event::Exited(1, Exit::Asked), now);
+    let actions = life.step(Event::Tick, now + 3601 * SECOND);
+    assert!(actions.contains(&Action::DropSegments));
+    assert_eq!((life.state(), life.deadline()), (State::Stopped, None));
+}
+
+#[test]
+fn the_stop_ladder_asks_twice_then_kills_then_gives_up() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    let millis = |n| now + Duration::from_millis(n);
+    assert!(life.step(Event::Left, now).contains(&Action::Terminate(1)));
+    assert_eq!(life.deadline(), Some(millis(250)));
+    assert_eq!(life.step(Event::Tick, millis(250)), [Action::TerminateAgain(1)]);
+    assert_eq!(life.deadline(), Some(millis(750)));
+    assert_eq!(life.step(Event::Tick, millis(750)), [Action::Kill(1)]);
+    assert_eq!(life.deadline(), Some(millis(5000)));
+    life.step(Event::Tick, millis(5000));
+    assert_eq!(life.state(), State::Failed);
+    // Its slot stays taken: nothing is started beside a process that can't die.
+    life.step(Event::Resume, now + 60 * SECOND);
+    assert_eq!(life.state(), State::Failed);
+}
+
+#[test]
+fn force_begins_with_the_kill() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    assert!(life.step(Event::Stop { force: Force::Yes, until: None }, now).contains(&Action::Kill(1)));
+}
+
+#[test]
+fn a_film_fails_after_four_tries_at_one_place_and_keeps_its_segments() {
+    let (mut life, mut now) = at(Kind::Event, State::Running);
+    for run in 1..=4 {
+        let actions = life.step(Event::Exited(run, Exit::Failed(fault())), now);
+        assert!(!actions.contains(&Action::DropSegments));
+        if let Some(at) = life.retry_at() {
+            now = at;
+            assert!(life.step(Event::Tick, now).contains(&Action::Launch(run + 1)));
+        }
+    }
+    assert_eq!(life.state(), State::Failed);
+}
+
+#[test]
+fn a_segment_makes_the_tries_of_a_film_begin_anew() {
+    let (mut life, mut now) = at(Kind::Event, State::Running);
+    for run in 1..=10 {
+        life.step(Event::Exited(run, Exit::Failed(fault())), now);
+        now = life.retry_at().expect("it is tried again");
+        life.step(Event::Tick, now);
+        life.step(Event::Published(run + 1), now);
+    }
+    assert_eq!(life.state(), State::Running);
+}
+
+#[test]
+fn nothing_in_time_is_a_stall_of_the_start() {
+    let (mut life, now) = at(Kind::Event, State::Starting);
+    life.heard(now + 30 * SECOND);
+    assert!(life.step(Event::Tick, now + 30 * SECOND).contains(&Action::Terminate(1)));
+    life.step(Event::Exited(1, Exit::Asked), now + 30 * SECOND);
+    assert_eq!(life.state(), State::Backoff);
+}
+
+#[test]
+fn nobody_asking_is_idleness_and_a_rest_without_a_run_is_too() {
+    for state in [State::Running, State::Backoff, State::Ahead] {
+        let (mut life, now) = at(Kind::Event, state);
+        let actions = life.step(Event::Tick, now + 31 * SECOND);
+        let idle =
+            |action: &Action| matches!(action, Action::Announce(change) if change.cause == Cause::Idle);
+        assert!(actions.iter().any(idle), "{state:?}: {actions:?}");
+    }
+}
+
+#[test]
+fn a_run_held_back_for_long_ends_and_a_viewer_who_comes_near_gets_a_new_one() {
+    let (mut life, now) = at(Kind::Event, State::Ahead);
+    let late = now + 30 * SECOND;
+    life.heard(late);
+    assert!(life.step(Event::Tick, late).contains(&Action::Terminate(1)));
+    assert_eq!(life.state(), State::Ahead);
+    life.step(Event::Exited(1, Exit::Asked), late);
+    assert_eq!(life.state(), State::Ahead);
+    assert!(life.step(Event::Near, late).contains(&Action::Launch(2)));
+    assert_eq!(life.state(), State::Running);
+}
+
+#[test]
+fn a_start_while_it_stops_waits_and_goes_on() {
+    let (mut life, now) = at(Kind::Event, State::Stopping);
+    life.step(Event::Wanted(Cause::Viewer), now);
+    assert!(life.step(Event::Exited(1, Exit::Asked), now).contains(&Action::Open));
+    assert_eq!(life.state(), State::Starting);
+}
+
+proptest::proptest! {
+    /// Whatever happens in whatever order: at most one run of ours lives unasked, the world is told of each
+    /// change once and with where it came from, and deadlines that have passed don't stand still.
+    #[test]
+    fn any_order_of_events_leaves_one_story(events in proptest::collection::vec((0u8..16, 0u64..40_000, 1u32..6), 1..120)) {
+        let mut now = Instant::now();
+        let mut life = Life::new(policy(), now);
+        let mut told = life.state();
+        for (what, wait, run) in events {
+            now += Duration::from_millis(wait);
+            let event = match what {
+                0 => Event::Wanted(Cause::Viewer),
+                1 => Event::Opened(Kind::Event),
+                2 => Event::Opened(Kind::Window),
+                3 => Event::OpenFailed(fault()),
+                4 => Event::Published(run),
+                5 => Event::Enough,
+                6 => Event::Near,
+                7 => Event::Broken(run, fault()),
+                8 => Event::Exited(run, Exit::Asked),
+                9 => Event::Exited(run, Exit::Failed(fault())),
+                10 => Event::Exited(run, Exit::Finished),
+                11 => Event::Left,
+                12 => Event::Stop { force: if run == 1 { Force::Yes } else { Force::No }, until: None },
+                13 => Event::Resume,
+                14 => Event::Restart,
+                _ => Event::Tick,
+            };
+            for action in life.step(event, now) {
+                if let Action::Announce(change) = action {
+                    proptest::prop_assert_eq!(change.from, told);
+                    told = change.to;
+                }
+            }
+            proptest::prop_assert_eq!(life.state(), told);
+            let working = life.runs.iter().filter(|run| run.is_working()).count();
+            proptest::prop_assert!(working <= 1, "{working} runs work: {life:?}");
+            if matches!(life.state(), State::Stopped | State::Ended | State::Backoff | State::Complete) {
+                proptest::prop_assert_eq!(working, 0);
+            }
+        }
+    }
+}
