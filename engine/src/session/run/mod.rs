@@ -4,28 +4,30 @@
 //! output of that ffmpeg. Progress and log are never held back. Whether it is to read, to wait or to end is
 //! the session's wish; how it ended is judged here, from what came and never from the exit code.
 
+mod fault;
+mod pipes;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::fault::spawn_fault;
+pub(super) use self::fault::{failure_fault, misfit_fault};
+use self::pipes::{Chunk, Feeds, Source};
 use super::cut::{Axis, Cut, Cutter, Misfit, Plan, Rendition};
 use super::log::Log;
 use super::shelf::{Made, MadeMedia, Shape, Shelf};
 use super::state::{Exit, Kind};
-use super::{Cause, Code, Fault, Heals, Id};
+use super::{Cause, Code, Fault, Id};
 use crate::address::Mask;
-use crate::ffmpeg::{Evidence, Fault as Failure, Job, LEAD, Level, Line, Lines, Output, Parser, command};
-use crate::mux::{Item, Media, Reader, Sample, SampleFault, Time, Track, write};
-use crate::process::{self, Child, Launcher, Order, Pipe, Process, SpawnError};
+use crate::ffmpeg::{Evidence, Job, LEAD, Level, Line, Lines, Output, Parser, command};
+use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
+use crate::process::{self, Child, Launcher, Order, Pipe, Process};
 
 /// What is left in the pipes of a dead child is read for this long: a grandchild may hold them for ever.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -191,30 +193,6 @@ struct Running {
     cpu_before: Option<(Instant, Duration)>,
     exit: Option<process::Exit>,
     scratch: Vec<u8>,
-}
-
-/// One pipe of the child.
-struct Source {
-    pipe: Option<Receiver>,
-    feeds: Feeds,
-}
-
-enum Feeds {
-    Progress,
-    Log,
-    Media { rendition: Rendition, reader: Box<Reader> },
-}
-
-/// What one read gave.
-enum Chunk {
-    Progress(usize),
-    Log(usize),
-    Media {
-        source: usize,
-        read: usize,
-    },
-    /// A pipe ended or broke.
-    End(usize),
 }
 
 impl Running {
@@ -709,74 +687,6 @@ impl Running {
     }
 }
 
-impl Chunk {
-    /// The next bytes of any pipe that may be read. The pipes take turns, but of the media the track that is
-    /// `behind` comes first: a full pipe of quiet sound holds a minute, a full one of pictures a second.
-    async fn next(
-        pipes: &mut [Source],
-        turn: &mut usize,
-        scratch: &mut [u8],
-        media: bool,
-        behind: Option<Rendition>,
-    ) -> Self {
-        std::future::poll_fn(|context| Self::poll(pipes, turn, scratch, media, behind, context)).await
-    }
-
-    fn poll(
-        pipes: &mut [Source],
-        turn: &mut usize,
-        scratch: &mut [u8],
-        media: bool,
-        behind: Option<Rendition>,
-        context: &mut Context<'_>,
-    ) -> Poll<Self> {
-        let count = pipes.len();
-        let slow = pipes
-            .iter()
-            .position(|source| source.rendition().is_some_and(|rendition| Some(rendition) == behind));
-        for offset in 0..count {
-            let place = (*turn + offset) % count;
-            let is_media = pipes[place].rendition().is_some();
-            if is_media && !media {
-                continue;
-            }
-            for place in slow.filter(|_| is_media).into_iter().chain([place]) {
-                if let Poll::Ready(chunk) = pipes[place].poll(place, scratch, context) {
-                    *turn = place + 1;
-                    return Poll::Ready(chunk);
-                }
-            }
-        }
-        Poll::Pending
-    }
-}
-
-impl Source {
-    fn rendition(&self) -> Option<Rendition> {
-        match &self.feeds {
-            Feeds::Media { rendition, .. } => Some(*rendition),
-            Feeds::Progress | Feeds::Log => None,
-        }
-    }
-
-    fn poll(&mut self, place: usize, scratch: &mut [u8], context: &mut Context<'_>) -> Poll<Chunk> {
-        let Some(pipe) = &mut self.pipe else { return Poll::Pending };
-        let mut buffer = match &mut self.feeds {
-            Feeds::Media { reader, .. } => ReadBuf::new(reader.room()),
-            Feeds::Progress | Feeds::Log => ReadBuf::new(scratch),
-        };
-        // A pipe that can't be read has ended, for whatever reason.
-        let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer))
-            .map_or(0, |()| buffer.filled().len());
-        Poll::Ready(match self.feeds {
-            _ if read == 0 => Chunk::End(place),
-            Feeds::Progress => Chunk::Progress(read),
-            Feeds::Log => Chunk::Log(read),
-            Feeds::Media { .. } => Chunk::Media { source: place, read },
-        })
-    }
-}
-
 fn span(samples: &[Sample]) -> Option<i64> {
     let start = samples.iter().map(|sample| sample.pts).min()?;
     let end = samples.iter().map(|sample| sample.pts + i64::from(sample.duration)).max()?;
@@ -791,68 +701,4 @@ fn shape(rendition: Rendition, track: &Track, samples: usize, length: Time) -> S
     let rate = samples as f64 / length.seconds().max(0.001);
     let frame_rate = resolution.map(|_| (rate * 1000.0).round() / 1000.0);
     Shape { rendition, codec: track.codec(), resolution, frame_rate, channels, bandwidth: 0 }
-}
-
-pub(super) fn misfit_fault(misfit: &Misfit) -> Fault {
-    match misfit {
-        Misfit::Protected => Fault::new(
-            Code::Protected,
-            Cause::Source,
-            "the media is encrypted; it can't be played without its keys",
-        )
-        .heals(Heals::Never),
-        Misfit::Sample(SampleFault::Torn) => Fault::new(
-            Code::Truncated,
-            Cause::Source,
-            "the input is cut short or damaged: a picture in it is not whole",
-        ),
-        Misfit::Sample(_) => Fault::new(Code::Transcode, Cause::Source, misfit.to_string()),
-        _ => Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg sent what was not planned: {misfit}")),
-    }
-}
-
-fn spawn_fault(error: &SpawnError) -> Fault {
-    match error {
-        SpawnError::NotFound(program) => {
-            let reason = format!("`{}` is not installed or not where ffmpeg.path says", program.display());
-            Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
-        }
-        SpawnError::Denied(program) => {
-            let reason =
-                format!("`{}` may not be run: look at ffmpeg.path and its permissions", program.display());
-            Fault::new(Code::FfmpegMissing, Cause::Config, reason).heals(Heals::Never)
-        }
-        other => Fault::new(Code::Internal, Cause::Internal, format!("ffmpeg could not be started: {other}")),
-    }
-}
-
-/// What ffmpeg complained of, in the session's terms. `played` tells an input that broke from one that never
-/// was any.
-pub(super) fn failure_fault(failure: Failure, line: &str, played: bool) -> Fault {
-    let (code, cause, heals) = match failure {
-        Failure::Auth => (Code::Refused, Cause::Source, Heals::Rarely),
-        Failure::NotFound => (Code::NotFound, Cause::Source, Heals::Rarely),
-        Failure::HostileInput => (Code::ForbiddenAddress, Cause::Source, Heals::Never),
-        Failure::Drm => (Code::Protected, Cause::Source, Heals::Never),
-        Failure::NotMedia | Failure::Truncated if !played => (Code::NotMedia, Cause::Source, Heals::Never),
-        Failure::Truncated => (Code::Truncated, Cause::Source, Heals::Soon),
-        Failure::NoStream | Failure::Undecodable if !played => {
-            (Code::Unsupported, Cause::Source, Heals::Never)
-        }
-        Failure::Encoder | Failure::BadArguments => (Code::Transcode, Cause::Internal, Heals::Never),
-        Failure::MissingFile | Failure::IsDirectory => (Code::NotFound, Cause::Source, Heals::Never),
-        Failure::RateLimited
-        | Failure::Refusal
-        | Failure::ServerError
-        | Failure::Dns
-        | Failure::Refused
-        | Failure::Timeout
-        | Failure::Dropped
-        | Failure::Tls
-        | Failure::NoStream
-        | Failure::Undecodable
-        | Failure::NotMedia
-        | Failure::Io => (Code::Unreachable, Cause::Source, Heals::Soon),
-    };
-    Fault::new(code, cause, format!("ffmpeg says: {line}")).heals(heals)
 }
