@@ -87,7 +87,7 @@ fn run(config: Config, place: &Where) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
         let engine = boot::boot(config, PathBuf::from("/proc/self/exe")).await?;
@@ -103,7 +103,10 @@ fn run(config: Config, place: &Where) -> anyhow::Result<()> {
             _ = interrupt.recv() => tracing::warn!("ended at once"),
         }
         Ok(())
-    })
+    });
+    // A disk that does not answer is no reason to stay.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn greet(engine: &Engine, place: &Where) {

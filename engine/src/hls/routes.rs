@@ -18,7 +18,7 @@ use super::media::{self, Asked};
 use super::playlist;
 use crate::access::{self, Denied};
 use crate::config::Server;
-use crate::problem::{Refusal, recover, word};
+use crate::problem::{Refusal, recover};
 use crate::serve::Peer;
 use crate::session::{Cause, Code, Fault, Handle, Id, Missing, Registry, Start, Started, State, Viewer};
 
@@ -171,7 +171,7 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let ready = warp::path!("readyz")
         .and(get_or_head())
         .and(with.clone())
-        .map(|playback: Arc<Playback>| answer(readiness(&playback)));
+        .then(async |playback: Arc<Playback>| answer(readiness(&playback).await));
     let preflight =
         preflight_method().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
             |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| {
@@ -275,10 +275,13 @@ async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal
     if snapshot.state == State::Ended && !snapshot.revivable {
         return Err(ended().into());
     }
-    if snapshot.state == State::Backoff && !handle.shelf().index().segments.is_empty() {
-        return Ok(handle.shelf().index());
+    let index = handle.shelf().index();
+    if matches!(snapshot.state, State::Backoff | State::Stopped) && !index.segments.is_empty() {
+        // What exists of a film is served at once; what does not is made meanwhile.
+        handle.nudge();
+        return Ok(index);
     }
-    handle.playable(Cause::Demand, None).await?;
+    handle.playable(Cause::Demand).await?;
     Ok(handle.shelf().index())
 }
 
@@ -331,6 +334,9 @@ async fn start_session(
 
 fn tell_progress(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
     let handle = playback.registry.get(id)?;
+    if let Some(fault) = handle.held() {
+        return Err(fault.into());
+    }
     let snapshot = handle.snapshot();
     if snapshot.state != State::Ended {
         handle.heard(viewer);
@@ -346,6 +352,9 @@ fn tell_progress(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, 
 
 fn seek_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
     let handle = playback.registry.get(id)?;
+    if let Some(fault) = handle.held() {
+        return Err(fault.into());
+    }
     handle.heard(viewer);
     let reason = "this session is no timeline: its playlist holds what can be played; timelines are not in this version";
     Err(Refusal::not_seekable(reason))
@@ -369,7 +378,7 @@ async fn clear_session(
     Ok(warp::reply::json(&serde_json::json!({ "status": "cleared", "session_id": cleared })).into_response())
 }
 
-fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
+async fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
     let world = playback.registry.world();
     if world.shutdown.is_cancelled() {
         return Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down").into());
@@ -377,10 +386,8 @@ fn readiness(playback: &Playback) -> Result<Reply, Refusal> {
     if !playback.ffmpeg_found {
         return Err(Fault::refusal(Code::FfmpegMissing, "ffmpeg was not found: look at ffmpeg.path").into());
     }
-    match world.store.admit() {
-        Ok(()) => Ok(plain("ready\n")),
-        Err(fault) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, word(fault.code), fault.reason)),
-    }
+    world.store.admit().await.map_err(Refusal::unavailable)?;
+    Ok(plain("ready\n"))
 }
 
 fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,7 +38,7 @@ const NEAR: f64 = 0.75;
 const RATE_SEGMENTS: usize = 5;
 
 /// What a session was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Request {
     pub address: Address,
     pub source: Option<Source>,
@@ -76,6 +76,10 @@ pub(super) struct Actor {
     warnings: Vec<String>,
     /// It had failed before it was started again.
     anew: bool,
+    /// Its place among the sessions that are active.
+    place: Option<OwnedSemaphorePermit>,
+    /// It was told that the engine shuts down.
+    closing: bool,
     /// The place that did not fit, and how often.
     misfits: (u64, u32),
     /// The end that came too early, and how often.
@@ -110,6 +114,7 @@ impl Actor {
         life: Life,
         parts: (Arc<Shelf>, Arc<Log>, Arc<Viewers>),
         ends: Ends,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         let (shelf, log, viewers) = parts;
         let now = Timestamp::now();
@@ -138,6 +143,8 @@ impl Actor {
             restarts: 0,
             warnings: Vec::new(),
             anew: false,
+            place: Some(place),
+            closing: false,
             misfits: (0, 0),
             short: (Time::ZERO, 0),
         }
@@ -150,11 +157,13 @@ impl Actor {
             let deadline = self.life.deadline().into_iter().chain(self.viewers.leaving()).min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let shutdown = self.world.shutdown.clone();
-            let ending = shutdown.is_cancelled();
             let viewers = self.viewers.clone();
             tokio::select! { biased;
                 () = self.ends.dismissed.cancelled() => break,
-                () = shutdown.cancelled(), if !ending => self.step(Event::Shutdown),
+                () = shutdown.cancelled(), if !self.closing => {
+                    self.closing = true;
+                    self.step(Event::Shutdown);
+                }
                 Some(command) = self.ends.orders.recv() => self.obey(command),
                 Some(report) = self.reports.1.recv() => self.hear(report),
                 looked = looked(&mut self.opening) => self.opened(looked),
@@ -192,6 +201,15 @@ impl Actor {
         self.life.heard(self.viewers.last_access());
         self.weigh();
         self.answer();
+        if !self.life.is_opening()
+            && let Some(opening) = self.opening.take()
+        {
+            // Nobody wants to know any more, and it holds a connection to the source.
+            opening.abort();
+        }
+        if !self.life.is_active() {
+            self.place = None;
+        }
         let snapshot = Arc::new(self.snapshot());
         self.ends.snapshot.send_replace(snapshot);
     }
@@ -206,7 +224,7 @@ impl Actor {
         let ahead = (self.shelf.end() - self.viewers.furthest().unwrap_or(Time::ZERO)).seconds();
         match self.life.state() {
             State::Running if ahead > most => self.step(Event::Enough),
-            State::Ahead if ahead < most * NEAR => self.step(Event::Near),
+            State::Ahead if ahead < most * NEAR && self.take_place().is_ok() => self.step(Event::Near),
             _ => {}
         }
     }
@@ -239,6 +257,14 @@ impl Actor {
         }
     }
 
+    /// Only so many sessions may be active.
+    fn take_place(&mut self) -> Result<(), Fault> {
+        if self.place.is_none() {
+            self.place = Some(self.world.place()?);
+        }
+        Ok(())
+    }
+
     fn open(&mut self) {
         if let Some(opening) = self.opening.take() {
             opening.abort();
@@ -246,7 +272,7 @@ impl Actor {
         let (world, address, source) =
             (self.world.clone(), self.request.address.clone(), self.request.source.clone());
         self.opening = Some(tokio::spawn(async move {
-            world.store.admit()?;
+            world.store.admit().await?;
             world.inputs.look(&address, source.as_ref()).await
         }));
     }
@@ -256,6 +282,7 @@ impl Actor {
         match looked {
             Ok(known) => {
                 let kind = self.kind(&known);
+                let mut opened = Event::Opened(kind);
                 if kind == Kind::Event && !known.ranges && self.shelf.next() > 0 {
                     if !self.anew {
                         let reason = "the server of the input can't continue where it was left (no Range)";
@@ -264,6 +291,7 @@ impl Actor {
                     }
                     // It failed, and is wanted again: all there is to offer is its beginning.
                     self.drop_segments();
+                    opened = Event::OpenedAnew(kind);
                 }
                 // What was decided for a film is frozen: all its segments must fit together.
                 if self
@@ -275,7 +303,7 @@ impl Actor {
                     let decision = ffmpeg::decide(Some(&known.probe), film, &self.request.settings);
                     self.input = Some(Opened { known, kind, decision, axis: None, tracks: Vec::new() });
                 }
-                self.step(Event::Opened(kind));
+                self.step(opened);
             }
             Err(fault) => self.step(Event::OpenFailed(fault)),
         }
@@ -295,7 +323,14 @@ impl Actor {
     }
 
     fn launch(&mut self, run: u32) {
-        let Some(input) = self.input.as_ref() else { return };
+        let Some(input) = self.input.as_ref() else {
+            let fault = Fault::new(
+                Code::Internal,
+                Cause::Internal,
+                "a run was launched for an input that nobody knows",
+            );
+            return self.step(Event::Exited(run, Exit::Failed(fault)));
+        };
         let launch = self.plan(run, input);
         if run > 1 {
             self.restarts += 1;
@@ -344,7 +379,7 @@ impl Actor {
         });
         let rate = decision.video.as_ref().filter(|track| !track.is_copied()).map(|track| track.encode.rate);
         let cuts = match (window, rate) {
-            (false, Some(rate)) => grid(from, segment, rate, expected.map(|end| end + AFTER_END)),
+            (false, Some(rate)) => grid(from, segment, rate, expected.map(|end| end.max(from) + AFTER_END)),
             _ => Vec::new(),
         };
         let misfit = (self.misfits.0 == next && self.misfits.1 > 0).then_some(self.misfits.1);
@@ -499,8 +534,25 @@ impl Actor {
         }
     }
 
-    fn want(&mut self, wanted: Wanted) {
-        if let Some(asked) = wanted.content_type.filter(|asked| *asked != self.request.content_type) {
+    fn want(&mut self, mut wanted: Wanted) {
+        if wanted.request.is_some() {
+            // Whoever left before, somebody wants it now.
+            self.viewers.left();
+        }
+        if self.life.would_go(wanted.cause, Instant::now()) {
+            if let Err(fault) = self.take_place() {
+                // Who no longer waits needs no answer.
+                drop(wanted.reply.send(Err(fault)));
+                return;
+            }
+            let begins = matches!(self.life.state(), State::Failed | State::Ended);
+            if let Some(request) = wanted.request.take().filter(|_| begins) {
+                self.request = *request;
+            }
+        }
+        if let Some(asked) = wanted.request.take().map(|request| request.content_type)
+            && asked != self.request.content_type
+        {
             self.warn(format!(
                 "a start asked for it as {asked}; it was started as {}",
                 self.request.content_type
@@ -584,6 +636,12 @@ impl Actor {
             },
             Order::Clear => Event::Clear,
         };
+        if matches!(event, Event::Resume | Event::Restart) {
+            if self.closing {
+                return Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down"));
+            }
+            self.take_place()?;
+        }
         if matches!(event, Event::Resume) {
             self.hold = None;
         }
@@ -668,7 +726,6 @@ impl Actor {
             .life
             .retry_at()
             .and_then(|at| Timestamp::now().checked_add(at.saturating_duration_since(Instant::now())).ok());
-        let viewers = self.viewers.list();
         Snapshot {
             id: self.id,
             generation: self.generation,
@@ -686,7 +743,7 @@ impl Actor {
             runs: self.runs.iter().map(|(run, living)| living.snapshot(*run, state)).collect(),
             started_at: self.started_at,
             last_access: self.viewers.last_seen(),
-            viewers: u32::try_from(viewers.len()).unwrap_or(u32::MAX),
+            viewers: u32::try_from(self.viewers.count()).unwrap_or(u32::MAX),
             duration: input.filter(|_| !window).and_then(|input| expected(&input.known)).map(Time::seconds),
             position: if window { None } else { self.viewers.furthest().map(Time::seconds) },
             produced: index.seconds(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::actor::Request;
 use super::cut::Rendition;
 use super::log::Log;
 use super::shelf::{Missing, Served, Shelf};
@@ -91,6 +92,15 @@ pub struct PastRun {
     pub reason: Option<String>,
 }
 
+/// How long a request waits for media.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a start, with all that it may have to do.
+    pub start: Duration,
+    /// For the next try of what has just failed.
+    pub retry: Duration,
+}
+
 /// A session, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Inner>);
@@ -105,14 +115,15 @@ struct Inner {
     log: Arc<Log>,
     viewers: Arc<Viewers>,
     dismissed: CancellationToken,
-    patience: Duration,
+    patience: Patience,
 }
 
 /// Somebody wants it to be playable, and waits.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub cause: Cause,
-    pub content_type: Option<&'static str>,
+    /// What a start asked for, if it was one: it counts where the session begins anew.
+    pub request: Option<Box<Request>>,
     pub reply: oneshot::Sender<Result<(), Fault>>,
 }
 
@@ -158,7 +169,7 @@ impl Handle {
         shelf: Arc<Shelf>,
         log: Arc<Log>,
         viewers: Arc<Viewers>,
-        patience: Duration,
+        patience: Patience,
     ) -> (Self, Ends) {
         let id = first.id;
         let (snapshot_to, snapshot) = watch::channel(Arc::new(first));
@@ -224,19 +235,29 @@ impl Handle {
     }
 
     /// Makes it go if it rests, and waits until it is playable.
-    pub async fn playable(
+    pub async fn playable(&self, cause: Cause) -> Result<Arc<Snapshot>, Fault> {
+        self.started(cause, None).await
+    }
+
+    pub(super) async fn started(
         &self,
         cause: Cause,
-        content_type: Option<&'static str>,
+        request: Option<Request>,
     ) -> Result<Arc<Snapshot>, Fault> {
         let _waiting = self.0.viewers.waiting();
         let (reply, answer) = oneshot::channel();
         let busy = || Fault::refusal(Code::Busy, "the session has too much to do; ask again in a moment");
-        self.0.wishes.try_send(Wanted { cause, content_type, reply }).map_err(|error| match error {
+        let request = request.map(Box::new);
+        self.0.wishes.try_send(Wanted { cause, request, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => busy(),
             mpsc::error::TrySendError::Closed(_) => gone(),
         })?;
-        match tokio::time::timeout(self.0.patience, answer).await {
+        let patience = if self.snapshot().state == State::Backoff {
+            self.0.patience.retry
+        } else {
+            self.0.patience.start
+        };
+        match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(()))) => Ok(self.snapshot()),
             Ok(Ok(Err(fault))) => Err(fault),
             Ok(Err(_)) => Err(gone()),
@@ -246,13 +267,33 @@ impl Handle {
                     .fault
                     .clone()
                     .map_or_else(|| "nothing playable came".to_owned(), |fault| fault.reason);
-                let reason = format!("not playable after {} s: {why}", self.0.patience.as_secs());
+                let reason = format!("not playable after {} s: {why}", patience.as_secs());
                 Err(Fault::refusal(Code::TimedOut, reason))
             }
         }
     }
 
-    /// A segment for a viewer: what exists, else it is made to go on, and `Absent` is the answer of a moment.
+    /// Makes it go on if it rests, without waiting for it.
+    pub fn nudge(&self) {
+        let (reply, _) = oneshot::channel();
+        // A session with a full inbox is awake.
+        drop(self.0.wishes.try_send(Wanted { cause: Cause::Demand, request: None, reply }));
+    }
+
+    /// A viewer who is leaving this session began another one of the same source.
+    pub(super) fn left_for_another(&self, viewer: &Viewer) {
+        self.0.viewers.left_for_another(viewer);
+    }
+
+    /// Waits until it is in history.
+    pub(super) async fn ended(&self) {
+        let mut snapshot = self.0.snapshot.clone();
+        // An error means that its task is gone, which is as ended as can be.
+        drop(snapshot.wait_for(|snapshot| snapshot.state == State::Ended).await);
+    }
+
+    /// A segment for a viewer, if it exists. On a stopped session it is served, and wakes nothing; what does
+    /// not exist makes it go on.
     pub async fn segment(
         &self,
         viewer: &Viewer,
@@ -261,6 +302,9 @@ impl Handle {
     ) -> Result<Served, Missing> {
         let at = self.0.shelf.start_of(number);
         self.0.viewers.heard(viewer, at);
+        if at.is_none() && self.snapshot().state == State::Stopped {
+            self.nudge();
+        }
         self.0.shelf.segment(rendition, number).await
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::run::failure_fault;
+use super::run::{failure_fault, shown};
 use super::{Cause, Code, Fault, Heals};
-use crate::address::{Address, AddressError, Meaning, Rules};
+use crate::address::{Address, AddressError, Mask, Meaning, Rules};
 use crate::config::{Config, Source, UserAgent};
 use crate::fetch::{FetchError, Fetcher};
 use crate::ffmpeg::{self, Container, Evidence, Input, Lines, Probe, ProbeError, Sniff, Transport};
@@ -122,12 +122,13 @@ impl Inputs {
             headers: source.map(|source| source.headers.clone()).unwrap_or_default(),
             tls_verify: self.tls_verify,
         };
-        let probe = self.probe(&input).await?;
+        let probe = self.probe(&input, &address.mask()).await?;
         let playlist_ended = sniffed == Sniff::HlsMedia { ended: true };
         let bounded =
             playlist_ended || (container != Container::Hls && (first.ranges || first.length.is_some()));
-        // A playlist's segments are asked for whole; where it ends, any of them can be asked for again.
-        let ranges = first.ranges || playlist_ended;
+        // A playlist's segments are asked for whole; where it ends, any of them can be asked for again, and where
+        // it does not they are gone after a while, whatever the server does for the playlist itself.
+        let ranges = if container == Container::Hls { playlist_ended } else { first.ranges };
         let known = Arc::new(Known { input, probe, ranges, bounded, at: Instant::now() });
         let mut all = self.lock();
         if all.len() >= MOST {
@@ -139,7 +140,7 @@ impl Inputs {
         Ok(known)
     }
 
-    async fn probe(&self, input: &Input) -> Result<Probe, Fault> {
+    async fn probe(&self, input: &Input, mask: &Mask) -> Result<Probe, Fault> {
         let order = Order {
             program: self.ffprobe.clone(),
             args: ffmpeg::probe::arguments(input),
@@ -154,7 +155,8 @@ impl Inputs {
         let (mut lines, mut said) = (Lines::default(), Vec::new());
         lines.feed(&captured.stderr, &mut said);
         lines.finish(&mut said);
-        for line in &said {
+        for line in &mut said {
+            line.text = shown(&line.text, input, mask);
             evidence.observe(line);
         }
         match Probe::parse(&captured.stdout) {

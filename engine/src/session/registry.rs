@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::actor::{Actor, Request};
-use super::handle::{self, Handle, Snapshot};
+use super::handle::{self, Handle, Patience, Snapshot};
 use super::inputs::{Inputs, address_fault};
 use super::log::Log;
 use super::shelf::Shelf;
@@ -30,6 +30,8 @@ use crate::process::Launcher;
 const FEED: usize = 4_096;
 /// A title, a user's name or an id is no longer than this.
 const LONGEST_LABEL: usize = 512;
+/// After its last ffmpeg is reaped, a session has nothing more to wait for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Requests wait for this much longer than the looks and the start they wait for.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -50,6 +52,7 @@ pub struct World {
     pub shutdown: CancellationToken,
     /// The tasks of all runs.
     pub runs: TaskTracker,
+    places: Arc<Semaphore>,
     feed: broadcast::Sender<Arc<Happening>>,
 }
 
@@ -171,6 +174,7 @@ impl World {
             store,
             shutdown,
             runs: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(config.sessions.max)),
             feed: broadcast::Sender::new(FEED),
         }
     }
@@ -181,8 +185,19 @@ impl World {
     }
 
     /// How long a request may wait for media.
-    fn patience(&self) -> Duration {
-        self.sessions.probe_timeout + self.sessions.start_timeout + GRACE
+    fn patience(&self) -> Patience {
+        let start = self.sessions.probe_timeout + self.sessions.start_timeout + GRACE;
+        Patience { start, retry: self.sessions.start_timeout }
+    }
+
+    /// A place among the sessions that are active; it is free again when it is dropped.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let reason = format!("{} sessions are active, as many as sessions.max allows", self.sessions.max);
+            let mut fault = Fault::refusal(Code::AtCapacity, reason);
+            fault.retry_after = Some(Duration::from_secs(10));
+            fault
+        })
     }
 }
 
@@ -202,11 +217,6 @@ impl Registry {
         self.world.feed.subscribe()
     }
 
-    /// How long a request may wait for media.
-    pub fn patience(&self) -> Duration {
-        self.world.patience()
-    }
-
     /// Starts a session, or joins the one that there is; answers when it is playable.
     pub async fn start(&self, start: Start, viewer: Option<&Viewer>, cause: Cause) -> Result<Started, Fault> {
         let content_type = content_type(start.content_type.as_deref())?;
@@ -218,7 +228,7 @@ impl Registry {
                 ));
             }
         }
-        let address = Address::parse(&start.url, &self.world.rules).map_err(|error| address_fault(&error))?;
+        let address = self.address(start.url).await?;
         let source = self.world.rules.source_for(&address, start.source_id.as_deref()).cloned();
         let settings =
             ffmpeg::Settings { deinterlace_fallback: start.deinterlace_fallback, ..self.world.settings };
@@ -234,52 +244,56 @@ impl Registry {
             user: clean(start.user),
             settings,
         };
-        let handle = self.join(key, request)?;
+        let source = request.source_id.clone().filter(|_| request.source.is_some());
+        let (handle, request) = self.join(key, request)?;
         if let Some(viewer) = viewer {
             handle.heard(viewer);
+            self.hurry(viewer, source.as_deref(), handle.id());
         }
-        let snapshot = handle.playable(cause, Some(content_type)).await?;
+        let snapshot = handle.started(cause, Some(request)).await?;
         Ok(Started { handle, snapshot })
     }
 
+    /// Reads an address; for a file that asks the file system, which may take its time.
+    async fn address(&self, text: String) -> Result<Address, Fault> {
+        let rules = self.world.rules.clone();
+        let parsed = tokio::task::spawn_blocking(move || Address::parse(&text, &rules)).await;
+        let panicked = |_| Fault::new(Code::Internal, Cause::Internal, "reading the address panicked");
+        parsed.map_err(panicked)?.map_err(|error| address_fault(&error))
+    }
+
     /// The session of a key, which may have to be made.
-    fn join(&self, key: Key, request: Request) -> Result<Handle, Fault> {
+    fn join(&self, key: Key, request: Request) -> Result<(Handle, Request), Fault> {
         if self.world.shutdown.is_cancelled() {
             return Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down"));
         }
         let mut inner = self.lock();
         if let Some(entry) = inner.keys.get(&key).and_then(|id| inner.sessions.get(id)) {
-            let handle = entry.handle.clone();
-            let snapshot = handle.snapshot();
-            if !snapshot.active && matches!(snapshot.state, State::Ended | State::Failed | State::Stopped) {
-                self.admit(&inner)?;
-            }
-            return Ok(handle);
+            return Ok((entry.handle.clone(), request));
         }
-        self.admit(&inner)?;
+        let place = self.world.place()?;
         let id = Uuid::new_v4();
-        let handle = self.create(id, request);
+        let handle = self.create(id, request.clone(), place);
         inner.started += 1;
         inner.keys.insert(key.clone(), id);
         inner.sessions.insert(id, Entry { handle: handle.clone(), key });
         self.forget_oldest(&mut inner);
-        Ok(handle)
+        Ok((handle, request))
     }
 
-    fn admit(&self, inner: &Inner) -> Result<(), Fault> {
-        let active = inner.sessions.values().filter(|entry| entry.handle.snapshot().active).count();
-        if active < self.world.sessions.max {
-            return Ok(());
+    /// A viewer who leaves one address of a source for another does not think better of it: the slot is
+    /// wanted now.
+    fn hurry(&self, viewer: &Viewer, source: Option<&str>, besides: Id) {
+        let Some(source) = source else { return };
+        let handles: Vec<_> = self.lock().sessions.values().map(|entry| entry.handle.clone()).collect();
+        for handle in handles {
+            if handle.id() != besides && handle.snapshot().source_id.as_deref() == Some(source) {
+                handle.left_for_another(viewer);
+            }
         }
-        let mut fault = Fault::refusal(
-            Code::AtCapacity,
-            format!("{active} sessions are active, as many as sessions.max allows"),
-        );
-        fault.retry_after = Some(Duration::from_secs(10));
-        Err(fault)
     }
 
-    fn create(&self, id: Id, request: Request) -> Handle {
+    fn create(&self, id: Id, request: Request, place: OwnedSemaphorePermit) -> Handle {
         let world = &self.world;
         let sessions = &world.sessions;
         let policy = Policy {
@@ -298,7 +312,7 @@ impl Registry {
         let (handle, ends) =
             Handle::new(first, shelf.clone(), log.clone(), viewers.clone(), world.patience());
         let life = Life::new(policy, tokio::time::Instant::now());
-        let actor = Actor::new(id, request, world.clone(), life, (shelf, log, viewers), ends);
+        let actor = Actor::new(id, request, world.clone(), life, (shelf, log, viewers), ends, place);
         self.actors.spawn(actor.live());
         handle
     }
@@ -392,7 +406,7 @@ impl Registry {
 
     /// A viewer has the session of an address removed: the one that was, if nobody else watches it.
     pub async fn clear(&self, url: &str, viewer: &Viewer) -> Result<Option<Id>, Fault> {
-        let address = Address::parse(url, &self.world.rules).map_err(|error| address_fault(&error))?;
+        let address = self.address(url.to_owned()).await?;
         let address = address.as_ffmpeg().to_owned();
         let handles: Vec<_> = [false, true]
             .into_iter()
@@ -424,6 +438,16 @@ impl Registry {
         self.world.runs.close();
         if tokio::time::timeout(limit, self.world.runs.wait()).await.is_err() {
             tracing::warn!(runs = self.world.runs.len(), "some ffmpeg did not end in time; they are killed");
+        }
+        // What they leave behind is deleted by the store, which is closed next.
+        let handles: Vec<_> = self.lock().sessions.values().map(|entry| entry.handle.clone()).collect();
+        let ended = async {
+            for handle in handles {
+                handle.ended().await;
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!("some sessions did not reach their end in time");
         }
     }
 

@@ -260,7 +260,7 @@ impl Shelf {
         drop(inner);
         self.index.send_replace(Arc::new(index));
         for slot in written {
-            self.store.order(Job::Write { slot, trouble: self.trouble.clone() });
+            self.store.order(Job::Write { slot: Arc::downgrade(&slot), trouble: self.trouble.clone() });
         }
         for slot in gone.iter().flat_map(|segment| &segment.media).filter_map(|media| media.slot.as_ref()) {
             self.store.order(Job::Remove(self.directory().join(&slot.name)));

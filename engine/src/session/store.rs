@@ -7,20 +7,22 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 use super::shelf::Missing;
 use super::{Cause, Code, Fault};
 
-/// Segments that wait to be written; a film's run is held back when they are this many.
+/// Segments that wait to be written: at so many a film's run is held back until there are fewer.
 const QUEUE: usize = 64;
+/// At so many even live ones are no longer written; they play from memory, and leave it with their window.
+const MOST_WAITING: usize = 1024;
 /// No segment of ours is larger: what a directory shows beyond it is not ours.
 const MOST_READ: u64 = 512 * 1024 * 1024;
 
@@ -35,7 +37,10 @@ pub struct Store {
     used: AtomicU64,
     /// All that is held, in the order of a clock's hand.
     clock: Mutex<VecDeque<Weak<Slot>>>,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    /// Unbounded, since removals must neither be lost nor overtake the writes before them; writes are counted.
+    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    waiting: AtomicUsize,
+    fewer: Notify,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -59,7 +64,7 @@ pub enum StoreError {
 pub(super) enum Job {
     /// What goes wrong is told there.
     Write {
-        slot: Arc<Slot>,
+        slot: Weak<Slot>,
         trouble: watch::Sender<Option<Fault>>,
     },
     Remove(PathBuf),
@@ -96,7 +101,7 @@ impl Store {
         let probe = dir.join(".writable");
         fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)?;
         remove_leftovers(dir).map_err(failed)?;
-        let (jobs, orders) = mpsc::channel(QUEUE);
+        let (jobs, orders) = mpsc::unbounded_channel();
         let store = Arc::new(Self {
             dir: dir.to_owned(),
             root,
@@ -106,6 +111,8 @@ impl Store {
             used: AtomicU64::new(0),
             clock: Mutex::new(VecDeque::new()),
             jobs: Mutex::new(Some(jobs)),
+            waiting: AtomicUsize::new(0),
+            fewer: Notify::new(),
             writer: Mutex::new(None),
         });
         let writer = std::thread::Builder::new().name("segments".into()).spawn({
@@ -138,7 +145,16 @@ impl Store {
     }
 
     /// Whether new work may begin: there is room, and the directory is there.
-    pub fn admit(&self) -> Result<(), Fault> {
+    pub async fn admit(self: &Arc<Self>) -> Result<(), Fault> {
+        let store = self.clone();
+        // It asks the file system, which may take its time.
+        let looked = tokio::task::spawn_blocking(move || store.look()).await;
+        looked.unwrap_or_else(|_| {
+            Err(Fault::new(Code::Internal, Cause::Internal, "looking at storage panicked"))
+        })
+    }
+
+    fn look(&self) -> Result<(), Fault> {
         let lost = || {
             Fault::new(
                 Code::StorageLost,
@@ -163,10 +179,15 @@ impl Store {
 
     /// Waits until there is room in the queue of what is to be written.
     pub(super) async fn ready_to_write(&self) {
-        let jobs = lock(&self.jobs).clone();
-        if let Some(jobs) = jobs {
-            // An error means that the thread has ended: then nothing will be written, and nobody waits.
-            drop(jobs.reserve().await);
+        loop {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            // Enabled before looking: a write that ends in between would wake nobody otherwise.
+            fewer.as_mut().enable();
+            if self.waiting.load(Ordering::Acquire) < QUEUE {
+                return;
+            }
+            fewer.await;
         }
     }
 
@@ -187,15 +208,15 @@ impl Store {
     }
 
     pub(super) fn order(&self, job: Job) {
-        let jobs = lock(&self.jobs);
-        match jobs.as_ref().map(|jobs| jobs.try_send(job)) {
-            None | Some(Ok(())) | Some(Err(mpsc::error::TrySendError::Closed(_))) => {}
-            Some(Err(mpsc::error::TrySendError::Full(job))) => match job {
-                // Only live media comes here with a full queue; it plays from memory.
-                Job::Write { .. } => {}
-                Job::Remove(path) => drop(fs::remove_file(path)),
-                Job::RemoveDirectory(path) => drop(fs::remove_dir_all(path)),
-            },
+        if let Job::Write { .. } = job {
+            if self.waiting.load(Ordering::Acquire) >= MOST_WAITING {
+                return;
+            }
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Some(jobs) = lock(&self.jobs).as_ref() {
+            // The thread ends after the last sender only.
+            drop(jobs.send(job));
         }
     }
 
@@ -217,11 +238,15 @@ impl Store {
     }
 }
 
-fn write_all(store: &Weak<Store>, mut orders: mpsc::Receiver<Job>) {
+fn write_all(store: &Weak<Store>, mut orders: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = orders.blocking_recv() {
         let Some(store) = store.upgrade() else { break };
         match job {
             Job::Write { slot, trouble } => {
+                store.waiting.fetch_sub(1, Ordering::AcqRel);
+                store.fewer.notify_waiters();
+                // It may have left its window while it waited.
+                let Some(slot) = slot.upgrade() else { continue };
                 let Some(bytes) = lock(&slot.held).clone() else { continue };
                 match write(&store.dir, &slot, &bytes) {
                     Ok(()) => {
@@ -325,7 +350,12 @@ impl Slot {
         let before = lock(&self.held).replace(bytes);
         if before.is_none() {
             store.held.fetch_add(self.length, Ordering::Relaxed);
-            lock(&store.clock).push_back(Arc::downgrade(self));
+            let mut clock = lock(&store.clock);
+            clock.push_back(Arc::downgrade(self));
+            // What is gone needs no place; windows leave theirs behind in the order they came.
+            while clock.front().is_some_and(|oldest| oldest.strong_count() == 0) {
+                clock.pop_front();
+            }
         }
     }
 

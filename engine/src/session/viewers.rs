@@ -52,7 +52,8 @@ struct Inner {
     seen: HashMap<Viewer, Record>,
     last_access: Instant,
     waiting: usize,
-    leaving: Option<Instant>,
+    /// Who left last, and when that takes effect.
+    leaving: Option<(Viewer, Instant)>,
 }
 
 #[derive(Debug)]
@@ -81,12 +82,15 @@ impl Viewers {
         let mut inner = self.lock();
         inner.last_access = now;
         inner.leaving = None;
-        if inner.seen.len() >= MOST {
-            inner.seen.retain(|_, record| now.duration_since(record.at) < self.window);
-        }
         let wall = Timestamp::now();
-        let fresh = Record { since: wall, last: wall, at: now, position: None, left: false };
         if !inner.seen.contains_key(viewer) {
+            if inner.seen.len() >= MOST {
+                inner.seen.retain(|_, record| now.duration_since(record.at) < self.window);
+            }
+            if inner.seen.len() >= MOST {
+                return;
+            }
+            let fresh = Record { since: wall, last: wall, at: now, position: None, left: false };
             inner.seen.insert(viewer.clone(), fresh);
         }
         let Some(record) = inner.seen.get_mut(viewer) else { return };
@@ -113,7 +117,7 @@ impl Viewers {
             .iter()
             .any(|(other, record)| other != viewer && !record.left && now.duration_since(record.at) < window);
         if !others {
-            inner.leaving = Some(now + SECOND_THOUGHTS);
+            inner.leaving = Some((viewer.clone(), now + SECOND_THOUGHTS));
         }
         drop(inner);
         self.moved.notify_one();
@@ -122,10 +126,20 @@ impl Viewers {
 
     /// When everybody will have left for good, if nobody asks for anything until then.
     pub(super) fn leaving(&self) -> Option<Instant> {
-        self.lock().leaving
+        self.lock().leaving.as_ref().map(|(_, at)| *at)
     }
 
-    /// Takes note that they have left.
+    /// A viewer who is leaving began something else: it does not think better of it.
+    pub(super) fn left_for_another(&self, viewer: &Viewer) {
+        if let Some((_, at)) = self.lock().leaving.as_mut().filter(|(leaving, _)| leaving == viewer) {
+            *at = Instant::now();
+        } else {
+            return;
+        }
+        self.moved.notify_one();
+    }
+
+    /// Takes note that they have left, or that somebody wants it all the same.
     pub(super) fn left(&self) {
         self.lock().leaving = None;
     }
@@ -154,6 +168,17 @@ impl Viewers {
         let active =
             inner.seen.values().filter(|record| !record.left && now.duration_since(record.at) < self.window);
         active.filter_map(|record| record.position).max()
+    }
+
+    /// How many watch.
+    pub(super) fn count(&self) -> usize {
+        let now = Instant::now();
+        let inner = self.lock();
+        inner
+            .seen
+            .values()
+            .filter(|record| !record.left && now.duration_since(record.at) < self.window)
+            .count()
     }
 
     /// Those who watch.

@@ -56,12 +56,14 @@ pub(super) fn check_frames(
     Ok(())
 }
 
+/// `splice` is the boundary on which a later run has to go on without a hole.
 pub(super) fn check_audio(
     number: u64,
     piece: &Piece,
     audio: &[Sample],
     lane: &AudioLane,
     track: &Track,
+    splice: Option<Time>,
 ) -> Result<(), Misfit> {
     let (scale, frame) = (track.timescale, packet_ticks(track));
     let hole = |from: i64| Misfit::AudioHole { number, from: Time::new(from, scale) };
@@ -75,6 +77,11 @@ pub(super) fn check_audio(
         && first.pts > end + frame / 2
     {
         return Err(hole(end));
+    }
+    if let (Some(boundary), Some(first)) = (splice, audio.first())
+        && first.pts > boundary.ticks_in(scale) + frame + frame / 2
+    {
+        return Err(hole(boundary.ticks_in(scale)));
     }
     // Sound may begin late and end early; where it flows, it has to reach both ends.
     let Flow::Encoded { .. } = lane.flow else { return Ok(()) };

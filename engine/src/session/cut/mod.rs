@@ -122,6 +122,8 @@ pub(super) enum Misfit {
     LongGop { longest: Time },
     #[error("one track is {skew} s ahead of the other")]
     Silent { skew: Time },
+    #[error("the planned key frames are used up")]
+    GridOver,
     #[error("too much waits for the other track")]
     TooMuch,
     #[error("the media is encrypted")]
@@ -252,7 +254,6 @@ impl Cutter {
 
     /// A fragment's samples came.
     pub(super) fn push(&mut self, rendition: Rendition, samples: Vec<Sample>) -> Result<Vec<Cut>, Misfit> {
-        self.waiting_bytes += samples.iter().map(|sample| sample.data.len()).sum::<usize>();
         match rendition {
             Rendition::Video => self.push_video(samples)?,
             Rendition::Audio(_) => self.push_audio(samples)?,
@@ -360,6 +361,7 @@ impl Cutter {
             if lane.drop_leading && at < lane.start.unwrap_or(Time::ZERO) {
                 continue;
             }
+            self.waiting_bytes += sample.data.len();
             lane.open.push(sample);
         }
         if self.axis.is_some() {
@@ -409,7 +411,10 @@ impl Cutter {
                         cuts.pop_front();
                         Ok(true)
                     }
-                    Some(_) | None => Ok(false),
+                    Some(_) => Ok(false),
+                    // As many key frames as one argument list holds are used up: the next run goes on.
+                    None if at - start > plan.segment * 3 => Err(Misfit::GridOver),
+                    None => Ok(false),
                 }
             }
             (Kind::Window, Flow::Copied { .. }) => {
@@ -433,6 +438,7 @@ impl Cutter {
             let origin = if encoded_film { Time::ZERO } else { Time::new(first, scale) };
             self.axis = Some(Axis { origin, delay: Time::ZERO });
         }
+        self.waiting_bytes += samples.iter().map(|sample| sample.data.len()).sum::<usize>();
         lane.early.extend(samples);
         if self.axis.is_some() { self.place_early_audio() } else { Ok(()) }
     }
@@ -559,7 +565,8 @@ impl Cutter {
         }
         let (Some(lane), Some(audio)) = (&self.audio, audio) else { return Ok(()) };
         let Some(track) = &lane.track else { return Ok(()) };
-        check_audio(number, piece, audio, lane, track)
+        let splice = (number == self.plan.first && number > 0).then_some(self.plan.from);
+        check_audio(number, piece, audio, lane, track, splice)
     }
 
     fn check_skew(&self) -> Result<(), Misfit> {

@@ -1,10 +1,22 @@
 //! What went wrong with a run, in the session's terms: whose fault it is, and whether to try again.
 
-use crate::ffmpeg::Fault as Failure;
+use crate::address::Mask;
+use crate::ffmpeg::{Fault as Failure, Input, Transport};
 use crate::mux::SampleFault;
 use crate::process::SpawnError;
 use crate::session::cut::Misfit;
 use crate::session::{Cause, Code, Fault, Heals};
+
+/// A line of ffmpeg's as it may be shown: nothing secret of the address, nothing of where our files lie.
+pub(in crate::session) fn shown(text: &str, input: &Input, mask: &Mask) -> String {
+    let masked = mask.apply(text);
+    match input.transport {
+        Transport::File => {
+            masked.replace(&format!("file:{}", input.address), "the file").replace(&input.address, "the file")
+        }
+        Transport::Http { .. } => masked.into_owned(),
+    }
+}
 
 pub(in crate::session) fn misfit_fault(misfit: &Misfit) -> Fault {
     match misfit {

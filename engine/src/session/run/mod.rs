@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::fault::spawn_fault;
-pub(super) use self::fault::{failure_fault, misfit_fault};
+pub(super) use self::fault::{failure_fault, misfit_fault, shown};
 use self::pipes::{Chunk, Feeds, Source};
 use super::cut::{Axis, Cut, Cutter, Misfit, Plan, Rendition};
 use super::log::Log;
@@ -25,7 +25,7 @@ use super::shelf::{Made, MadeMedia, Shape, Shelf};
 use super::state::{Exit, Kind};
 use super::{Cause, Code, Fault, Id};
 use crate::address::Mask;
-use crate::ffmpeg::{Evidence, Job, LEAD, Level, Line, Lines, Output, Parser, command};
+use crate::ffmpeg::{Evidence, Job, LEAD, Level, Line, Lines, Output, Parser, command, masked};
 use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
 use crate::process::{self, Child, Launcher, Order, Pipe, Process};
 
@@ -133,7 +133,8 @@ pub(super) async fn drive(
 ) {
     let run = launch.run;
     let command = command(&launch.job);
-    let argv = command.args.iter().map(|arg| launch.mask.apply(arg).into_owned()).collect();
+    let argv = masked(&command.args, &[]);
+    let argv = argv.iter().map(|arg| launch.mask.apply(arg).into_owned()).collect();
     let order = Order {
         program: launch.program.clone(),
         args: command.args,
@@ -184,6 +185,8 @@ struct Running {
     broken: Option<Fault>,
     last: Option<Cut>,
     made: bool,
+    /// How much of the film its header promised and the input did not have.
+    missing: Option<Time>,
     disk_full: bool,
     moved: Instant,
     longest: Duration,
@@ -241,6 +244,7 @@ impl Running {
             broken: None,
             last: None,
             made: false,
+            missing: None,
             disk_full: false,
             moved: now,
             longest: Duration::ZERO,
@@ -395,13 +399,13 @@ impl Running {
         }
     }
 
-    fn note(&mut self, lines: Vec<Line>) {
-        for line in &lines {
+    fn note(&mut self, mut lines: Vec<Line>) {
+        // Masked before anything else: what is observed here becomes the reason that viewers read.
+        for line in &mut lines {
+            line.text = shown(&line.text, &self.launch.job.input, &self.launch.mask);
             self.evidence.observe(line);
         }
-        let mask = &self.launch.mask;
-        let lines = lines.into_iter().map(|line| (line.level, mask.apply(&line.text).into_owned()));
-        self.log.extend(self.launch.run, lines);
+        self.log.extend(self.launch.run, lines.into_iter().map(|line| (line.level, line.text)));
     }
 
     /// The first sample that counts is here: from now on there is a clock.
@@ -435,7 +439,12 @@ impl Running {
 
     /// The last segment of a film goes out if the film is as long as it was said to be.
     async fn settle(&mut self) {
-        if self.shortfall().is_some() && !self.launch.accept_short {
+        if self.launch.expected.is_none() {
+            // Nothing says how long it is: how the process ends has to tell whether this was all of it.
+            return;
+        }
+        self.missing = self.shortfall();
+        if self.missing.is_some() && !self.launch.accept_short {
             let fault = self.ending();
             return self.stop_for(fault.clone(), What::Stalled(fault)).await;
         }
@@ -452,6 +461,8 @@ impl Running {
     fn shortfall(&self) -> Option<Time> {
         let expected = self.launch.expected?;
         let end = self.last.as_ref().map_or_else(|| self.cutter.reached(), |cut| cut.end);
+        // What is expected counts from the first picture, what was cut from the first that can be shown.
+        let end = end + self.cutter.axis().map_or(Time::ZERO, |axis| axis.origin);
         (end + SHORTFALL < expected).then(|| expected - end)
     }
 
@@ -637,10 +648,20 @@ impl Running {
     /// What the end of the process means. The exit code proves nothing: 0 is also a source cut short.
     async fn judge(mut self) {
         let asked = *self.wish.borrow() > Wish::Pause;
-        let mut warning = None;
+        let clean =
+            self.exit == Some(process::Exit::Code(0)) && self.evidence.fault_despite_output().is_none();
+        if self.launch.expected.is_none()
+            && clean
+            && self.broken.is_none()
+            && let Some(cut) = self.last.take()
+        {
+            self.put(cut).await;
+            self.made = self.broken.is_none();
+        }
+        let warning =
+            self.missing.map(|missing| format!("the input ended {missing} s before its header says"));
+        let warning = warning.filter(|_| self.made);
         let exit = if self.made {
-            warning =
-                self.shortfall().map(|missing| format!("the input ended {missing} s before its header says"));
             Exit::Finished
         } else if let Some(fault) = self.broken.take() {
             Exit::Failed(fault)

@@ -59,6 +59,8 @@ pub(super) struct Life {
     hold: Option<Held>,
     /// It came to its end by itself, and not because somebody wanted it gone.
     ended_by_itself: bool,
+    /// The engine shuts down: nothing goes again.
+    closing: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -98,9 +100,17 @@ enum Phase {
 enum Rest {
     Stopped,
     Ended,
-    Again,
+    /// It goes on, with what was made or anew.
+    Again(Segments),
     Failed(Fault),
     Retry(Fault),
+}
+
+/// What becomes of the segments that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Segments {
+    Keep,
+    Drop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +159,8 @@ pub(super) enum Event {
     Wanted(Cause),
     /// The input was looked at.
     Opened(Kind),
+    /// The input was looked at, and what was made of it before is gone: it begins anew.
+    OpenedAnew(Kind),
     /// The input can't be played, or not now.
     OpenFailed(Fault),
     /// A run published a segment.
@@ -269,6 +281,7 @@ impl Life {
             last_heard: now,
             hold: None,
             ended_by_itself: false,
+            closing: false,
         }
     }
 
@@ -322,6 +335,21 @@ impl Life {
         self.phase == Phase::Ended && self.kind == Some(Kind::Window) && self.ended_by_itself
     }
 
+    /// Whether the input is being looked at.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. })
+    }
+
+    /// Whether a wish of that cause would make it go, and so take a place among the active.
+    pub(super) fn would_go(&self, cause: Cause, now: Instant) -> bool {
+        let resting = match self.phase {
+            Phase::Failed { .. } => cause != Cause::Demand,
+            Phase::Ended => cause != Cause::Demand || self.is_revivable(),
+            _ => true,
+        };
+        resting && !self.closing && self.admission(now) == Admission::Go
+    }
+
     /// Somebody asked for something: the idle time begins anew.
     pub(super) fn heard(&mut self, at: Instant) {
         self.last_heard = self.last_heard.max(at);
@@ -351,7 +379,7 @@ impl Life {
             Phase::Opening { by } => Some(by),
             Phase::Backoff { until } => Some(until),
             Phase::Stopped { until } | Phase::Failed { until, .. } => until,
-            Phase::Complete => self.complete_until(),
+            Phase::Complete => Some(self.complete_until()),
             Phase::New | Phase::Producing | Phase::Rested | Phase::Stopping { .. } | Phase::Ended => None,
         };
         let runs = self.runs.iter().filter_map(|run| run.stage.deadline());
@@ -375,6 +403,10 @@ impl Life {
     fn advance(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
         match event {
             Event::Wanted(cause) => self.wanted(cause, now, actions),
+            Event::OpenedAnew(kind) => {
+                self.playable = false;
+                self.advance(Event::Opened(kind), now, actions)
+            }
             Event::Opened(kind) => match self.phase {
                 Phase::Opening { .. } => {
                     self.kind = Some(kind);
@@ -501,8 +533,8 @@ impl Life {
                         self.end_runs(Rung::Kill, Rest::Ended, Cause::Operator, now, actions);
                     }
                     Force::No => match self.phase {
-                        // What is over stays where it is; only the hold is new.
-                        Phase::Ended | Phase::Complete => {}
+                        // What is over stays where it is, and what is to be deleted will be; only the hold is new.
+                        Phase::Ended | Phase::Complete | Phase::Stopping { rest: Rest::Ended, .. } => {}
                         Phase::New
                         | Phase::Opening { .. }
                         | Phase::Producing
@@ -517,17 +549,17 @@ impl Life {
                 }
                 (Cause::Operator, None)
             }
+            Event::Resume | Event::Restart if self.closing => (Cause::Shutdown, None),
             Event::Resume => {
                 self.hold = None;
                 self.failures = 0;
                 match self.phase {
-                    Phase::New | Phase::Stopped { .. } | Phase::Failed { .. } | Phase::Ended => {
-                        self.open(now, actions)
-                    }
-                    Phase::Backoff { .. } => self.launch(now, actions),
-                    Phase::Stopping { .. } => {
-                        self.phase = Phase::Stopping { rest: Rest::Again, cause: Cause::Operator }
-                    }
+                    Phase::New
+                    | Phase::Backoff { .. }
+                    | Phase::Stopped { .. }
+                    | Phase::Failed { .. }
+                    | Phase::Ended => self.open(now, actions),
+                    Phase::Stopping { .. } => self.go_on_after_stopping(Cause::Operator),
                     Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Complete => {}
                 }
                 self.heard(now);
@@ -537,9 +569,11 @@ impl Life {
                 self.failures = 0;
                 self.heard(now);
                 match self.phase {
-                    Phase::Producing | Phase::Stopping { .. } => {
-                        self.end_runs(Rung::Term, Rest::Again, Cause::Operator, now, actions)
+                    Phase::Producing => {
+                        let again = Rest::Again(Segments::Keep);
+                        self.end_runs(Rung::Term, again, Cause::Operator, now, actions);
                     }
+                    Phase::Stopping { .. } => self.go_on_after_stopping(Cause::Operator),
                     Phase::New
                     | Phase::Opening { .. }
                     | Phase::Rested
@@ -551,6 +585,7 @@ impl Life {
                 (Cause::Operator, None)
             }
             Event::Shutdown => {
+                self.closing = true;
                 match self.phase {
                     Phase::Ended => {}
                     Phase::New
@@ -584,12 +619,18 @@ impl Life {
     }
 
     fn wanted(&mut self, cause: Cause, now: Instant, actions: &mut Vec<Action>) -> (Cause, Option<Fault>) {
+        if self.closing {
+            return (Cause::Shutdown, None);
+        }
         self.heard(now);
         match (self.admission(now), &self.phase) {
             // A start while it ends waits for the end, and then goes on.
             (Admission::Wait, Phase::Stopping { rest: Rest::Stopped | Rest::Ended, .. }) => {
-                self.phase = Phase::Stopping { rest: Rest::Again, cause };
+                self.go_on_after_stopping(cause);
             }
+            // A player that asks again and again is no reason to ask the source again.
+            (Admission::Go, Phase::Failed { .. }) if cause == Cause::Demand => {}
+            (Admission::Go, Phase::Ended) if cause == Cause::Demand && !self.is_revivable() => {}
             (Admission::Go, Phase::Failed { .. } | Phase::Ended) => {
                 self.failures = 0;
                 self.open(now, actions);
@@ -613,7 +654,19 @@ impl Life {
             if !self.runs.is_empty() {
                 return (Cause::Exit, None);
             }
-            let (rest, cause) = (rest.clone(), *cause);
+            let (mut rest, cause) = (rest.clone(), *cause);
+            match (&mut rest, exit) {
+                // The session judged the end when it had all of it before it.
+                (Rest::Retry(fault), Exit::Failed(judged)) => *fault = judged,
+                // It was whole in the moment that it was stopped.
+                (Rest::Stopped | Rest::Again(Segments::Keep), Exit::Finished)
+                    if self.kind == Some(Kind::Event) =>
+                {
+                    self.phase = Phase::Complete;
+                    return (Cause::Finished, None);
+                }
+                _ => {}
+            }
             let fault = self.rest(rest, now, actions);
             return (fault.as_ref().map_or(cause, |fault| fault.cause), fault);
         }
@@ -659,7 +712,11 @@ impl Life {
                 self.end(actions);
                 None
             }
-            Rest::Again => {
+            Rest::Again(segments) => {
+                if segments == Segments::Drop {
+                    self.playable = false;
+                    actions.push(Action::DropSegments);
+                }
                 self.open(now, actions);
                 None
             }
@@ -672,6 +729,11 @@ impl Life {
         if self.hold.and_then(|hold| hold.until).is_some_and(|until| until <= now) {
             self.hold = None;
             actions.push(Action::HoldOver);
+            if self.phase == (Phase::Stopped { until: None }) {
+                // Its cache time was over long ago; only the hold kept it on the list.
+                self.end(actions);
+                return (Cause::Operator, None);
+            }
         }
         if self.idle_at().is_some_and(|at| at <= now) {
             let rest = self.at_rest();
@@ -683,12 +745,9 @@ impl Life {
         }
         match &self.phase {
             Phase::Backoff { until } if *until <= now => {
-                // The kind is known once the input was looked at; before that it has to be.
-                if self.kind.is_some() {
-                    self.launch(now, actions)
-                } else {
-                    self.open(now, actions)
-                }
+                // The input is looked at again: it may have changed, and what was allowed then may not be now.
+                // What is still known of it is not asked for twice.
+                self.open(now, actions);
                 (Cause::Retry, None)
             }
             Phase::Opening { by } if *by <= now => {
@@ -713,8 +772,14 @@ impl Life {
                 self.end(actions);
                 (Cause::Idle, None)
             }
-            Phase::Complete if self.complete_until().is_some_and(|until| until <= now) => {
-                self.end(actions);
+            Phase::Complete if self.complete_until() <= now => {
+                if self.hold.is_some() {
+                    actions.push(Action::DropSegments);
+                    self.playable = false;
+                    self.phase = Phase::Stopped { until: None };
+                } else {
+                    self.end(actions);
+                }
                 (Cause::Idle, None)
             }
             Phase::New
@@ -791,6 +856,19 @@ impl Life {
         self.phase = Phase::Opening { by: now + self.policy.probe_timeout + OPENING_GRACE };
         self.heard(now);
         actions.push(Action::Open);
+    }
+
+    /// It was to end, and is wanted again: what was to be deleted is deleted first.
+    fn go_on_after_stopping(&mut self, cause: Cause) {
+        if let Phase::Stopping { rest, .. } = &self.phase {
+            let segments = match rest {
+                Rest::Ended | Rest::Again(Segments::Drop) => Segments::Drop,
+                Rest::Stopped | Rest::Again(Segments::Keep) | Rest::Failed(_) | Rest::Retry(_) => {
+                    Segments::Keep
+                }
+            };
+            self.phase = Phase::Stopping { rest: Rest::Again(segments), cause };
+        }
     }
 
     fn launch(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -890,8 +968,8 @@ impl Life {
     }
 
     /// A complete film stays through idleness; its cache time counts from the last heartbeat.
-    fn complete_until(&self) -> Option<Instant> {
-        self.hold.is_none().then(|| self.last_heard + self.policy.idle_timeout + self.policy.vod_cache)
+    fn complete_until(&self) -> Instant {
+        self.last_heard + self.policy.vod_cache
     }
 
     fn run(&mut self, id: u32) -> Option<&mut Run> {

@@ -236,7 +236,8 @@ fn a_film_fails_after_four_tries_at_one_place_and_keeps_its_segments() {
         assert!(!actions.contains(&Action::DropSegments));
         if let Some(at) = life.retry_at() {
             now = at;
-            assert!(life.step(Event::Tick, now).contains(&Action::Launch(run + 1)));
+            assert!(life.step(Event::Tick, now).contains(&Action::Open));
+            assert!(life.step(Event::Opened(Kind::Event), now).contains(&Action::Launch(run + 1)));
         }
     }
     assert_eq!(life.state(), State::Failed);
@@ -249,6 +250,7 @@ fn a_segment_makes_the_tries_of_a_film_begin_anew() {
         life.step(Event::Exited(run, Exit::Failed(fault())), now);
         now = life.retry_at().expect("it is tried again");
         life.step(Event::Tick, now);
+        life.step(Event::Opened(Kind::Event), now);
         life.step(Event::Published(run + 1), now);
     }
     assert_eq!(life.state(), State::Running);
@@ -285,6 +287,59 @@ fn a_run_held_back_for_long_ends_and_a_viewer_who_comes_near_gets_a_new_one() {
     assert_eq!(life.state(), State::Ahead);
     assert!(life.step(Event::Near, late).contains(&Action::Launch(2)));
     assert_eq!(life.state(), State::Running);
+}
+
+#[test]
+fn nothing_goes_again_once_the_engine_shuts_down() {
+    for event in [Event::Wanted(Cause::Viewer), Event::Resume, Event::Restart] {
+        let (mut life, now) = at(Kind::Window, State::Running);
+        life.step(Event::Shutdown, now);
+        life.step(event.clone(), now);
+        life.step(Event::Exited(1, Exit::Asked), now);
+        assert_eq!(life.state(), State::Ended, "{event:?} before the end");
+        life.step(event.clone(), now);
+        assert_eq!(life.state(), State::Ended, "{event:?} after it");
+    }
+}
+
+#[test]
+fn a_start_right_after_a_clear_begins_anew() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    life.step(Event::Clear, now);
+    life.step(Event::Wanted(Cause::Viewer), now);
+    let actions = life.step(Event::Exited(1, Exit::Asked), now);
+    assert!(actions.contains(&Action::DropSegments) && actions.contains(&Action::Open), "{actions:?}");
+    life.step(Event::Opened(Kind::Event), now);
+    assert_eq!(life.state(), State::Starting);
+}
+
+#[test]
+fn a_player_that_asks_on_does_not_start_again_what_failed() {
+    let (mut life, now) = at(Kind::Window, State::Failed);
+    let later = now + 10 * SECOND;
+    life.step(Event::Wanted(Cause::Demand), later);
+    assert_eq!(life.state(), State::Failed);
+    life.step(Event::Wanted(Cause::Viewer), later);
+    assert_eq!(life.state(), State::Starting);
+}
+
+#[test]
+fn the_verdict_on_a_broken_run_is_the_one_that_counts() {
+    let (mut life, now) = at(Kind::Event, State::Running);
+    life.step(Event::Broken(1, fault()), now);
+    life.step(Event::Exited(1, Exit::Failed(fault().heals(Heals::Never))), now);
+    assert_eq!(life.state(), State::Failed);
+}
+
+#[test]
+fn what_only_a_hold_kept_ends_with_it() {
+    let (mut life, now) = at(Kind::Window, State::Running);
+    life.step(Event::Stop { force: Force::No, until: Some(now + 60 * SECOND) }, now);
+    life.step(Event::Exited(1, Exit::Asked), now);
+    life.step(Event::Tick, now + SECOND);
+    assert_eq!(life.state(), State::Stopped);
+    life.step(Event::Tick, now + 60 * SECOND);
+    assert_eq!(life.state(), State::Ended);
 }
 
 #[test]
