@@ -40,7 +40,7 @@ const MOST_THREADS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum BootError {
-    #[error("could not listen on {address}: {source}; choose another address with server.listen or --listen")]
+    #[error("could not listen on {address} (server.listen, --listen)")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Socket(#[from] SocketError),

@@ -76,7 +76,9 @@ fn session(desk: &Arc<Desk>) -> Route {
         answer(find(&desk, &id).map(|handle| warp::reply::json(&shape::detail(&handle)).into_response()))
     });
     let forget = path.and(warp::delete()).and(peer()).and(with(desk)).then(
-        async |id: String, peer, desk: Arc<Desk>| answer(forget(&desk, desk.operators.of(peer).await, &id)),
+        async |id: String, peer, desk: Arc<Desk>| {
+            answer(forget(&desk, desk.operators.of(peer).await, &id).await)
+        },
     );
     get.or(forget).unify().or(path.map(|_| refuse_method("GET, DELETE"))).unify().boxed()
 }
@@ -191,9 +193,9 @@ async fn resume(desk: &Desk, operator: Operator, id: &str, how: Resumption, orde
     done(&operator, what, id, in_time(outcome).await)
 }
 
-fn forget(desk: &Desk, operator: Operator, id: &str) -> Answer {
+async fn forget(desk: &Desk, operator: Operator, id: &str) -> Answer {
     let id = parse(id)?;
-    let outcome = desk.registry.forget(id, operator.who.clone());
+    let outcome = desk.registry.forget(id, operator.who.clone()).await;
     done(&operator, "forget", id, outcome)
 }
 

@@ -27,6 +27,8 @@ pub struct Probe {
     pub bit_rate: Option<u64>,
     /// The title that the file carries.
     pub title: Option<String>,
+    /// A packet said that it is encrypted.
+    pub encrypted: bool,
     /// The streams, in input order.
     pub streams: Vec<Stream>,
 }
@@ -141,6 +143,10 @@ const MAX_SECONDS: i128 = 1_000_000_000;
 pub fn arguments(input: &Input) -> Vec<String> {
     let head = ["-hide_banner", "-v", "level+warning", "-show_format", "-show_streams", "-of", "json"];
     let mut args: Vec<String> = head.map(str::to_owned).into();
+    if input.container == Some(Container::Mp4) {
+        // Only a packet shows that it is encrypted: the demuxer names the codec beneath.
+        args.extend(["-show_packets", "-read_intervals", "%+#1"].map(str::to_owned));
+    }
     args.extend(input::arguments(input, Purpose::Probe, Vec::new()));
     args
 }
@@ -169,6 +175,7 @@ impl Probe {
             duration: time(&format["duration"]).filter(|duration| *duration > Time::ZERO),
             bit_rate: number(&format["bit_rate"]).filter(|rate| *rate > 0),
             title: tag(format, "title"),
+            encrypted: names_encryption(&root["packets"]),
             streams,
         })
     }
@@ -204,8 +211,14 @@ impl Probe {
 
     /// Whether what would be played is encrypted. ffmpeg copies it as if it were not, and says nothing.
     pub fn is_protected(&self) -> bool {
-        self.video().into_iter().chain(self.audio()).any(Stream::is_protected)
+        self.encrypted || self.video().into_iter().chain(self.audio()).any(Stream::is_protected)
     }
+}
+
+fn names_encryption(packets: &Value) -> bool {
+    let packets = packets.as_array().into_iter().flatten();
+    let side_data = packets.filter_map(|packet| packet["side_data_list"].as_array()).flatten();
+    side_data.filter_map(|data| data["side_data_type"].as_str()).any(|kind| kind.starts_with("Encryption"))
 }
 
 impl Stream {

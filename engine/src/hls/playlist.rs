@@ -36,8 +36,17 @@ pub(super) fn multivariant(index: &Index) -> String {
     text
 }
 
+/// How a media playlist ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Where everything was made, and not before.
+    AsMade,
+    /// Here: the rest can't be made.
+    Failed,
+}
+
 /// A media playlist.
-pub(super) fn media(index: &Index, rendition: Rendition) -> String {
+pub(super) fn media(index: &Index, rendition: Rendition, end: End) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n");
     line(&mut text, format_args!("#EXT-X-TARGETDURATION:{}", index.target));
     let first = index.segments.first().map_or(0, |segment| segment.number);
@@ -68,7 +77,7 @@ pub(super) fn media(index: &Index, rendition: Rendition) -> String {
         }
         entry(&mut text, rendition, segment.number, media);
     }
-    if index.complete {
+    if index.complete || end == End::Failed {
         text.push_str("#EXT-X-ENDLIST\n");
     }
     text

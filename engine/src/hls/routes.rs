@@ -15,12 +15,14 @@ use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};
 
 use super::media::{self, Asked};
-use super::playlist;
+use super::playlist::{self, End};
 use crate::access::{self, Denied};
 use crate::config::Server;
 use crate::problem::{Refusal, recover};
 use crate::serve::Peer;
-use crate::session::{Cause, Code, Fault, Handle, Id, Missing, Registry, Start, Started, State, Viewer};
+use crate::session::{
+    Cause, Code, Fault, Handle, Id, Kind, Missing, Registry, Start, Started, State, Viewer,
+};
 
 /// A start's body is a handful of fields.
 const MOST_BODY: u64 = 64 * 1024;
@@ -118,9 +120,13 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
         .and(warp::path::param::<Id>())
         .and(warp::path::tail())
         .and(get_or_head())
+        .and(wants_ts())
         .and(with.clone())
         .and(caller)
-        .then(async |id, rest: warp::path::Tail, playback: Arc<Playback>, peer, headers: HeaderMap| {
+        .then(async |id, rest: warp::path::Tail, ts, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            if ts {
+                return not_yet("muxed MPEG-TS is");
+            }
             answer(serve_media(&playback, id, rest.as_str(), &viewer(peer, &headers), &headers).await)
         });
     let leave_delete = warp::path!("transcode" / Id).and(warp::delete());
@@ -237,7 +243,11 @@ async fn serve_media(
                     if !index.shapes.iter().any(|shape| shape.rendition == rendition) {
                         return Err(Refusal::not_found("the session has no such rendition"));
                     }
-                    let text = index.rendered(&rendition.to_string(), || playlist::media(&index, rendition));
+                    // Of a film that failed nothing more will come: without an end a player would ask for ever.
+                    let end =
+                        if handle.snapshot().state == State::Failed { End::Failed } else { End::AsMade };
+                    let name = format!("{rendition} {end:?}");
+                    let text = index.rendered(&name, || playlist::media(&index, rendition, end));
                     Ok(media::playlist(text))
                 }
                 _ => Ok(media::playlist(index.rendered("stream", || playlist::multivariant(&index)))),
@@ -266,8 +276,15 @@ fn wants_to_go(handle: &Handle) -> bool {
         State::Running | State::Ahead | State::Complete => false,
         // What was made of a film before it failed stays playable.
         State::Failed => handle.shelf().index().segments.is_empty(),
+        // So does what was made of one that is being made again.
+        State::Starting | State::Backoff | State::Stopping if has_film(handle) => false,
         State::Starting | State::Backoff | State::Stopping | State::Stopped | State::Ended => true,
     }
+}
+
+fn has_film(handle: &Handle) -> bool {
+    let index = handle.shelf().index();
+    index.kind == Kind::Event && !index.segments.is_empty()
 }
 
 async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal> {
@@ -275,11 +292,10 @@ async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal
     if snapshot.state == State::Ended && !snapshot.revivable {
         return Err(ended().into());
     }
-    let index = handle.shelf().index();
-    if matches!(snapshot.state, State::Backoff | State::Stopped) && !index.segments.is_empty() {
+    if snapshot.state == State::Stopped && has_film(handle) {
         // What exists of a film is served at once; what does not is made meanwhile.
         handle.nudge();
-        return Ok(index);
+        return Ok(handle.shelf().index());
     }
     handle.playable(Cause::Demand).await?;
     Ok(handle.shelf().index())
@@ -453,6 +469,12 @@ fn plain(text: &'static str) -> Reply {
     let mut reply = Reply::new(Bytes::from_static(text.as_bytes()).into());
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply
+}
+
+/// Whether the query asks for `container=ts`.
+fn wants_ts() -> impl Filter<Extract = (bool,), Error = std::convert::Infallible> + Clone {
+    let asked = warp::query::raw().map(|query: String| query.split('&').any(|pair| pair == "container=ts"));
+    asked.or(warp::any().map(|| false)).unify()
 }
 
 /// hyper leaves the body of an answer to HEAD out by itself.

@@ -154,7 +154,11 @@ impl Actor {
     pub(super) async fn live(mut self) {
         let mut trouble = self.shelf.trouble();
         loop {
-            let deadline = self.life.deadline().into_iter().chain(self.viewers.leaving()).min();
+            let patient =
+                self.waiting.iter().map(|wanted| wanted.asked + self.world.sessions.start_timeout).min();
+            let patient = patient.filter(|_| self.life.state() == State::Backoff);
+            let deadline =
+                self.life.deadline().into_iter().chain(self.viewers.leaving()).chain(patient).min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let shutdown = self.world.shutdown.clone();
             let viewers = self.viewers.clone();
@@ -528,8 +532,10 @@ impl Actor {
 
     fn in_trouble(&mut self, fault: Fault) {
         self.warn(fault.reason.clone());
-        // A window plays from memory; a film's segments have nowhere else to stay.
-        if self.input.as_ref().is_some_and(|input| input.kind == Kind::Event) {
+        // What plays goes on from memory, as long as there is any: a window's segments leave it again, a film's
+        // have nowhere else to stay.
+        let full = self.world.store.held() >= self.world.store.memory();
+        if full && self.input.as_ref().is_some_and(|input| input.kind == Kind::Event) {
             self.step(Event::Lost(fault));
         }
     }
@@ -568,6 +574,9 @@ impl Actor {
         if self.waiting.is_empty() {
             return;
         }
+        if self.life.state() == State::Backoff {
+            self.answer_the_patient();
+        }
         let answer = if self.world.shutdown.is_cancelled() {
             Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down"))
         } else {
@@ -585,6 +594,22 @@ impl Actor {
         for wanted in self.waiting.drain(..) {
             // Who no longer waits needs no answer.
             drop(wanted.reply.send(answer.clone()));
+        }
+    }
+
+    /// Who has waited for `start_timeout` does not wait for the next try as well.
+    fn answer_the_patient(&mut self) {
+        let limit = self.world.sessions.start_timeout;
+        let why = self.fault.as_ref().map_or("nothing playable came", |fault| &fault.reason);
+        let reason = format!("not playable after {} s: {why}", limit.as_secs());
+        let (late, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|wanted: &Wanted| wanted.asked.elapsed() >= limit);
+        self.waiting = waiting;
+        let late: Vec<Wanted> = late;
+        for wanted in late {
+            // Who no longer waits needs no answer.
+            drop(wanted.reply.send(Err(Fault::refusal(Code::TimedOut, reason.clone()))));
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::Request;
@@ -92,15 +93,6 @@ pub struct PastRun {
     pub reason: Option<String>,
 }
 
-/// How long a request waits for media.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// For a start, with all that it may have to do.
-    pub start: Duration,
-    /// For the next try of what has just failed.
-    pub retry: Duration,
-}
-
 /// A session, from outside. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Inner>);
@@ -115,13 +107,15 @@ struct Inner {
     log: Arc<Log>,
     viewers: Arc<Viewers>,
     dismissed: CancellationToken,
-    patience: Patience,
+    patience: Duration,
 }
 
 /// Somebody wants it to be playable, and waits.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub cause: Cause,
+    /// When it was asked.
+    pub asked: Instant,
     /// What a start asked for, if it was one: it counts where the session begins anew.
     pub request: Option<Box<Request>>,
     pub reply: oneshot::Sender<Result<(), Fault>>,
@@ -158,6 +152,8 @@ pub(super) struct Ends {
     pub dismissed: CancellationToken,
 }
 
+/// The ladder of an end takes no longer.
+const STOPPING: Duration = Duration::from_secs(6);
 /// Joins that wait at the same time; the hundred of a family that opens one channel fit easily.
 const WISHES: usize = 1_024;
 /// Orders that wait at the same time.
@@ -169,7 +165,7 @@ impl Handle {
         shelf: Arc<Shelf>,
         log: Arc<Log>,
         viewers: Arc<Viewers>,
-        patience: Patience,
+        patience: Duration,
     ) -> (Self, Ends) {
         let id = first.id;
         let (snapshot_to, snapshot) = watch::channel(Arc::new(first));
@@ -248,15 +244,13 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let busy = || Fault::refusal(Code::Busy, "the session has too much to do; ask again in a moment");
         let request = request.map(Box::new);
-        self.0.wishes.try_send(Wanted { cause, request, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => busy(),
-            mpsc::error::TrySendError::Closed(_) => gone(),
+        self.0.wishes.try_send(Wanted { cause, asked: Instant::now(), request, reply }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => busy(),
+                mpsc::error::TrySendError::Closed(_) => gone(),
+            }
         })?;
-        let patience = if self.snapshot().state == State::Backoff {
-            self.0.patience.retry
-        } else {
-            self.0.patience.start
-        };
+        let patience = self.0.patience;
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(()))) => Ok(self.snapshot()),
             Ok(Ok(Err(fault))) => Err(fault),
@@ -277,12 +271,26 @@ impl Handle {
     pub fn nudge(&self) {
         let (reply, _) = oneshot::channel();
         // A session with a full inbox is awake.
-        drop(self.0.wishes.try_send(Wanted { cause: Cause::Demand, request: None, reply }));
+        drop(self.0.wishes.try_send(Wanted {
+            cause: Cause::Demand,
+            asked: Instant::now(),
+            request: None,
+            reply,
+        }));
     }
 
     /// A viewer who is leaving this session began another one of the same source.
     pub(super) fn left_for_another(&self, viewer: &Viewer) {
         self.0.viewers.left_for_another(viewer);
+    }
+
+    /// How it is once it no longer is being stopped, or after as long as that can take.
+    pub(super) async fn stopping_over(&self) -> Arc<Snapshot> {
+        let mut snapshot = self.0.snapshot.clone();
+        let over = snapshot.wait_for(|snapshot| snapshot.state != State::Stopping);
+        // Either way the answer is how it is now.
+        drop(tokio::time::timeout(STOPPING, over).await);
+        self.snapshot()
     }
 
     /// Waits until it is in history.

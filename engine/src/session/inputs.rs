@@ -99,8 +99,8 @@ impl Inputs {
             .map_err(|error| fetch_fault(&error))?;
         let sniffed = ffmpeg::sniff(&first.bytes);
         let container = container(sniffed)?;
-        if container == Container::Mp4 && names_encryption(&first.bytes) {
-            return Err(protected());
+        if container == Container::Hls {
+            admit_playlist(&first.bytes, address.is_file())?;
         }
         let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
         let input = Input {
@@ -185,11 +185,18 @@ impl Inputs {
     }
 }
 
-/// Encrypted MP4 names its scheme in its sample entries (ISO/IEC 23001-7); ffmpeg copies it without a word, and
-/// ffprobe shows the entry that lies beneath.
-fn names_encryption(bytes: &[u8]) -> bool {
+/// What ffmpeg would refuse in words that help nobody.
+fn admit_playlist(bytes: &[u8], is_file: bool) -> Result<(), Fault> {
     let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-    has(b"tenc") && (has(b"encv") || has(b"enca"))
+    // RFC 8216 section 4.3.2.4: sample encryption needs a key system, which ffmpeg has none of.
+    if has(b"METHOD=SAMPLE-AES") || has(b"URI=\"skd:") {
+        return Err(protected());
+    }
+    if is_file {
+        let reason = "HLS playlists are played over HTTP only, since a local one could name any file";
+        return Err(Fault::new(Code::Unsupported, Cause::Source, reason).heals(Heals::Never));
+    }
+    Ok(())
 }
 
 fn protected() -> Fault {

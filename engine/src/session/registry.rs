@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::actor::{Actor, Request};
-use super::handle::{self, Handle, Patience, Snapshot};
+use super::handle::{self, Handle, Snapshot};
 use super::inputs::{Inputs, address_fault};
 use super::log::Log;
 use super::shelf::Shelf;
@@ -185,9 +185,8 @@ impl World {
     }
 
     /// How long a request may wait for media.
-    fn patience(&self) -> Patience {
-        let start = self.sessions.probe_timeout + self.sessions.start_timeout + GRACE;
-        Patience { start, retry: self.sessions.start_timeout }
+    fn patience(&self) -> Duration {
+        self.sessions.probe_timeout + self.sessions.start_timeout + GRACE
     }
 
     /// A place among the sessions that are active; it is free again when it is dropped.
@@ -381,22 +380,26 @@ impl Registry {
     }
 
     /// An operator forgets an ended or held session: its address may be started again.
-    pub fn forget(&self, id: Id, who: Arc<str>) -> Result<Arc<Snapshot>, Fault> {
-        let forgotten = self.get(id).and_then(|handle| {
-            let snapshot = handle.snapshot();
-            let resting = matches!(snapshot.state, State::Ended)
-                || (snapshot.hold.is_some() && snapshot.runs.is_empty());
-            if !resting {
-                let reason =
-                    format!("the session is {}: stop it first, then forget it", snapshot.state.name());
-                return Err(Fault::refusal(Code::Changed, reason));
-            }
-            self.remove(&mut self.lock(), id);
-            Ok(snapshot)
-        });
+    pub async fn forget(&self, id: Id, who: Arc<str>) -> Result<Arc<Snapshot>, Fault> {
+        let forgotten = match self.get(id) {
+            Ok(handle) => self.forget_at_rest(&handle).await,
+            Err(fault) => Err(fault),
+        };
         let result = forgotten.as_ref().map(|_| ()).map_err(|fault| fault.code);
-        self.world.tell(Happening::Acted { at: Timestamp::now(), who, what: "forget", id: Some(id), result });
+        self.acted(who, "forget", Some(id), result);
         forgotten
+    }
+
+    async fn forget_at_rest(&self, handle: &Handle) -> Result<Arc<Snapshot>, Fault> {
+        // A held session that is still ending has what it takes in a moment.
+        let snapshot = handle.stopping_over().await;
+        let resting = snapshot.state == State::Ended || (snapshot.hold.is_some() && snapshot.runs.is_empty());
+        if !resting {
+            let reason = format!("the session is {}: stop it first, then forget it", snapshot.state.name());
+            return Err(Fault::refusal(Code::Changed, reason));
+        }
+        self.remove(&mut self.lock(), handle.id());
+        Ok(snapshot)
     }
 
     /// Tells operators what one of them did that is no order to a session.

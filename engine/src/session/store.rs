@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 use super::shelf::Missing;
-use super::{Cause, Code, Fault};
+use super::{Cause, Code, Fault, Heals};
 
 /// Segments that wait to be written: at so many a film's run is held back until there are fewer.
 const QUEUE: usize = 64;
@@ -161,6 +161,7 @@ impl Store {
                 Cause::Storage,
                 "the storage directory can't be used: look at storage.dir",
             )
+            .heals(Heals::Never)
         };
         let here = fs::metadata(&self.dir).is_ok_and(|meta| meta.is_dir());
         let stat = rustix::fs::fstatvfs(&self.root).map_err(|_| lost())?;
@@ -172,7 +173,7 @@ impl Store {
         if stat.f_bavail.saturating_mul(stat.f_frsize) < floor {
             let reason =
                 "too little space is free for new sessions: free some, or lower storage.min_free_bytes";
-            return Err(Fault::new(Code::StorageFull, Cause::Storage, reason));
+            return Err(Fault::new(Code::StorageFull, Cause::Storage, reason).heals(Heals::Never));
         }
         Ok(())
     }

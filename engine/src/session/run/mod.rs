@@ -400,8 +400,13 @@ impl Running {
     }
 
     fn note(&mut self, mut lines: Vec<Line>) {
+        let asked = *self.wish.borrow() > Wish::Pause || self.made || self.broken.is_some();
         // Masked before anything else: what is observed here becomes the reason that viewers read.
         for line in &mut lines {
+            if asked && line.level >= Level::Error {
+                // That its pipes are closed is what it is told to end by.
+                line.level = Level::Info;
+            }
             line.text = shown(&line.text, &self.launch.job.input, &self.launch.mask);
             self.evidence.observe(line);
         }
@@ -445,8 +450,8 @@ impl Running {
         }
         self.missing = self.shortfall();
         if self.missing.is_some() && !self.launch.accept_short {
-            let fault = self.ending();
-            return self.stop_for(fault.clone(), What::Stalled(fault)).await;
+            // Whose fault it is shows when the process has ended.
+            return;
         }
         if let Some(cut) = self.last.take() {
             self.put(cut).await;
@@ -683,6 +688,10 @@ impl Running {
     }
 
     fn ending(&self) -> Fault {
+        if let Some(process::Exit::Signal(signal)) = self.exit {
+            let reason = format!("ffmpeg was ended by signal {signal}, which nobody here sent");
+            return Fault::new(Code::Transcode, Cause::Exit, reason);
+        }
         let evidence =
             if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
         if let Some((failure, line)) = evidence {

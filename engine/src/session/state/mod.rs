@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::names::{Cause, Kind, State};
-use super::{Fault, Heals, retry};
+use super::{Code, Fault, Heals, retry};
 
 /// The durations that `step` goes by.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,10 @@ pub(super) struct Life {
     hold: Option<Held>,
     /// It came to its end by itself, and not because somebody wanted it gone.
     ended_by_itself: bool,
+    /// Something was published since it was new or in history: what it is of is media, whatever comes now.
+    played: bool,
+    /// Every segment of the film exists.
+    whole: bool,
     /// The engine shuts down: nothing goes again.
     closing: bool,
 }
@@ -281,6 +285,8 @@ impl Life {
             last_heard: now,
             hold: None,
             ended_by_itself: false,
+            played: false,
+            whole: false,
             closing: false,
         }
     }
@@ -425,7 +431,15 @@ impl Life {
                 | Phase::Ended => (Cause::Ready, None),
             },
             Event::OpenFailed(fault) => match self.phase {
-                Phase::Opening { .. } => self.fail(fault, now, actions),
+                Phase::Opening { .. } => {
+                    let mut fault = fault;
+                    let unsure = matches!(fault.code, Code::NotMedia | Code::Unsupported);
+                    if self.played && self.kind == Some(Kind::Window) && unsure {
+                        // A channel that has played is one; its source has a bad moment.
+                        fault.heals = Heals::Soon;
+                    }
+                    self.fail(fault, now, actions)
+                }
                 Phase::New
                 | Phase::Producing
                 | Phase::Rested
@@ -442,6 +456,7 @@ impl Life {
                         run.stage = Stage::Producing;
                     }
                     self.playable = true;
+                    self.played = true;
                     self.stable_since.get_or_insert(now);
                     if self.kind != Some(Kind::Window) {
                         self.failures = 0;
@@ -534,7 +549,7 @@ impl Life {
                     }
                     Force::No => match self.phase {
                         // What is over stays where it is, and what is to be deleted will be; only the hold is new.
-                        Phase::Ended | Phase::Complete | Phase::Stopping { rest: Rest::Ended, .. } => {}
+                        Phase::Ended | Phase::Stopping { rest: Rest::Ended, .. } => {}
                         Phase::New
                         | Phase::Opening { .. }
                         | Phase::Producing
@@ -542,6 +557,7 @@ impl Life {
                         | Phase::Backoff { .. }
                         | Phase::Stopping { .. }
                         | Phase::Stopped { .. }
+                        | Phase::Complete
                         | Phase::Failed { .. } => {
                             self.end_runs(Rung::Term, Rest::Stopped, Cause::Operator, now, actions);
                         }
@@ -662,7 +678,7 @@ impl Life {
                 (Rest::Stopped | Rest::Again(Segments::Keep), Exit::Finished)
                     if self.kind == Some(Kind::Event) =>
                 {
-                    self.phase = Phase::Complete;
+                    self.complete();
                     return (Cause::Finished, None);
                 }
                 _ => {}
@@ -675,12 +691,11 @@ impl Life {
         }
         match (exit, run.stage) {
             (Exit::Finished, _) if self.kind == Some(Kind::Event) => {
-                self.phase = Phase::Complete;
+                self.complete();
                 (Cause::Finished, None)
             }
             (Exit::Finished, _) => {
-                let fault =
-                    Fault::new(super::Code::Unreachable, Cause::Source, "the source ended the stream");
+                let fault = Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream");
                 self.fail(fault, now, actions)
             }
             (Exit::Asked, Stage::Ending { .. }) => {
@@ -688,8 +703,7 @@ impl Life {
                 (Cause::Ahead, None)
             }
             (Exit::Asked, _) => {
-                let fault =
-                    Fault::new(super::Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
+                let fault = Fault::new(Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
                 self.fail(fault, now, actions)
             }
             (Exit::Failed(fault), _) => self.fail(fault, now, actions),
@@ -714,8 +728,7 @@ impl Life {
             }
             Rest::Again(segments) => {
                 if segments == Segments::Drop {
-                    self.playable = false;
-                    actions.push(Action::DropSegments);
+                    self.drop_segments(actions);
                 }
                 self.open(now, actions);
                 None
@@ -752,15 +765,14 @@ impl Life {
             }
             Phase::Opening { by } if *by <= now => {
                 let fault = Fault::new(
-                    super::Code::TimedOut,
+                    Code::TimedOut,
                     Cause::Source,
                     "looking at the input took longer than sessions.probe_timeout allows",
                 );
                 self.fail(fault, now, actions)
             }
             Phase::Stopped { until: Some(until) } if *until <= now => {
-                actions.push(Action::DropSegments);
-                self.playable = false;
+                self.drop_segments(actions);
                 if self.hold.is_some() {
                     self.phase = Phase::Stopped { until: None };
                 } else {
@@ -773,13 +785,7 @@ impl Life {
                 (Cause::Idle, None)
             }
             Phase::Complete if self.complete_until() <= now => {
-                if self.hold.is_some() {
-                    actions.push(Action::DropSegments);
-                    self.playable = false;
-                    self.phase = Phase::Stopped { until: None };
-                } else {
-                    self.end(actions);
-                }
+                self.end(actions);
                 (Cause::Idle, None)
             }
             Phase::New
@@ -824,7 +830,7 @@ impl Life {
         }
         if let Some(id) = unkillable {
             let fault = Fault::new(
-                super::Code::Unkillable,
+                Code::Unkillable,
                 Cause::Internal,
                 format!("the ffmpeg of run {id} does not end, even when killed; its slot stays taken"),
             );
@@ -833,7 +839,7 @@ impl Life {
         }
         if late {
             let fault = Fault::new(
-                super::Code::TimedOut,
+                Code::TimedOut,
                 Cause::Stall,
                 "nothing playable came within sessions.start_timeout",
             );
@@ -852,10 +858,29 @@ impl Life {
         if self.runs.iter().any(|run| matches!(run.stage, Stage::Ending { rung: Rung::GivenUp, .. })) {
             return;
         }
+        if self.whole {
+            // There is nothing left to make.
+            self.phase = Phase::Complete;
+            return;
+        }
         self.ended_by_itself = true;
         self.phase = Phase::Opening { by: now + self.policy.probe_timeout + OPENING_GRACE };
         self.heard(now);
         actions.push(Action::Open);
+    }
+
+    fn complete(&mut self) {
+        self.whole = true;
+        self.phase = Phase::Complete;
+    }
+
+    /// The segments are deleted, and with them what they made true.
+    fn drop_segments(&mut self, actions: &mut Vec<Action>) {
+        self.playable = false;
+        self.whole = false;
+        if !actions.contains(&Action::DropSegments) {
+            actions.push(Action::DropSegments);
+        }
     }
 
     /// It was to end, and is wanted again: what was to be deleted is deleted first.
@@ -940,11 +965,9 @@ impl Life {
 
     fn end(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Ended;
-        self.playable = false;
+        self.played = false;
         self.failures = 0;
-        if !actions.contains(&Action::DropSegments) {
-            actions.push(Action::DropSegments);
-        }
+        self.drop_segments(actions);
     }
 
     /// Where a session goes that nobody wants any more.

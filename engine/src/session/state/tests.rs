@@ -1,7 +1,6 @@
 //! The table of moves, and what holds in any order of events.
 
 use super::*;
-use crate::session::Code;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,7 +124,7 @@ fn an_operators_stop_is_obeyed_everywhere() {
             (Backoff, Stopped),
             (Stopping, Stopping),
             (Stopped, Stopped),
-            (Complete, Complete),
+            (Complete, Stopped),
             (Failed, Stopped),
             (Ended, Ended),
         ],
@@ -287,6 +286,26 @@ fn a_run_held_back_for_long_ends_and_a_viewer_who_comes_near_gets_a_new_one() {
     assert_eq!(life.state(), State::Ahead);
     assert!(life.step(Event::Near, late).contains(&Action::Launch(2)));
     assert_eq!(life.state(), State::Running);
+}
+
+#[test]
+fn a_whole_film_that_was_stopped_is_complete_again_without_a_run() {
+    let (mut life, now) = at(Kind::Event, State::Complete);
+    life.step(Event::Stop { force: Force::No, until: None }, now);
+    assert_eq!(life.state(), State::Stopped);
+    let actions = life.step(Event::Resume, now);
+    assert_eq!((life.state(), actions.contains(&Action::Open)), (State::Complete, false));
+}
+
+#[test]
+fn a_channel_that_has_played_is_no_web_page_for_good() {
+    let (mut life, now) = at(Kind::Window, State::Running);
+    life.step(Event::Exited(1, Exit::Failed(fault())), now);
+    let retry = life.retry_at().expect("it is tried again");
+    life.step(Event::Tick, retry);
+    let page = Fault::new(Code::NotMedia, Cause::Source, "a web page").heals(Heals::Never);
+    life.step(Event::OpenFailed(page), retry);
+    assert_eq!(life.state(), State::Backoff);
 }
 
 #[test]
