@@ -3,6 +3,9 @@
 use super::{AAC_PACKET, AudioLane, Axis, CLOCK_SLACK, Flow, Misfit, Piece};
 use crate::mux::{Media, Rate, Sample, Time, Track};
 
+/// No encoder sends a picture more than so many before its turn (H.264 allows 16 frames of reordering).
+const REORDERED: usize = 16;
+
 /// The ticks of one audio packet.
 pub(super) fn packet_ticks(track: &Track) -> i64 {
     match track.media {
@@ -54,6 +57,20 @@ pub(super) fn check_frames(
         }
     }
     Ok(())
+}
+
+/// Pictures that a stream sent ahead of others which never came: where a channel breaks off, the last ones in
+/// decode order leave holes in what is shown. They are taken off until there is none.
+pub(super) fn drop_torn_order(samples: &mut Vec<Sample>) {
+    let whole = (0..=REORDERED.min(samples.len())).find(|off| !has_hole(&samples[..samples.len() - off]));
+    // A hole further back is the source's own.
+    samples.truncate(samples.len() - whole.unwrap_or(0));
+}
+
+fn has_hole(samples: &[Sample]) -> bool {
+    let mut shown: Vec<_> = samples.iter().map(|sample| (sample.pts, i64::from(sample.duration))).collect();
+    shown.sort_unstable();
+    shown.windows(2).any(|pair| pair[1].0 - pair[0].0 > pair[0].1 + pair[0].1 / 2)
 }
 
 /// `splice` is the boundary on which a later run has to go on without a hole.

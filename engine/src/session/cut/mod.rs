@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use self::check::{check_audio, check_frames, on_grid, packet_ticks};
+use self::check::{check_audio, check_frames, drop_torn_order, on_grid, packet_ticks};
 use super::state::Kind;
 use crate::mux::{Rate, Sample, SampleFault, Time, Track};
 
@@ -274,6 +274,9 @@ impl Cutter {
                     lane.done = true;
                     if let (Some(start), Some(track)) = (lane.start, lane.track.as_ref()) {
                         let scale = track.timescale;
+                        if self.plan.kind == Kind::Window {
+                            drop_torn_order(&mut lane.open);
+                        }
                         let end =
                             lane.open.iter().map(|sample| sample.pts + i64::from(sample.duration)).max();
                         let video = std::mem::take(&mut lane.open);

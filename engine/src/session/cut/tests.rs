@@ -206,6 +206,20 @@ fn the_end_of_the_input_closes_the_last_segment() {
 }
 
 #[test]
+fn a_channel_that_breaks_off_shows_no_picture_whose_neighbours_never_came() {
+    let mut cutter = cutter(copied(Kind::Window));
+    let mut picture = frames(0, 53, 50, 4 * FRAME);
+    // Sent in the order 50, 52, 51: the stream broke off before 51.
+    picture.remove(51);
+    picture[51].dts = picture[50].dts + FRAME;
+    cutter.push(SOUND, packets(0, 110)).expect("sound fits");
+    let mut cuts = cutter.push(Rendition::Video, picture).expect("the picture fits");
+    cuts.extend(cutter.finish(SOUND).expect("nothing is wrong"));
+    cuts.extend(cutter.finish(Rendition::Video).expect("nothing is wrong"));
+    assert_eq!(cuts.last().map(|cut| (cut.last, cut.end)), Some((true, Time::from_millis(2_040))));
+}
+
+#[test]
 fn a_silent_track_does_not_wait_for_ever() {
     let mut cutter = cutter(copied(Kind::Window));
     let misfit = cutter.push(Rendition::Video, frames(0, 1000, 50, 0)).expect_err("no sound for 40 s");
