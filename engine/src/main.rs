@@ -44,6 +44,16 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    #[command(hide = true, disable_help_flag = true)]
+    Doctor {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    #[command(hide = true, disable_help_flag = true)]
+    HashToken {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,11 +67,17 @@ fn main() -> ExitCode {
         sluice_engine::launch::main();
     }
     let arguments = Arguments::parse();
+    if let Some(Command::Doctor { .. } | Command::HashToken { .. }) = arguments.command {
+        return fail(
+            &anyhow::anyhow!("this command is not in this version; a later one has it"),
+            ExitCode::FAILURE,
+        );
+    }
     let env = |name: &str| std::env::var(name).ok();
     let overrides = Overrides { listen: arguments.listen.clone(), socket: arguments.socket.clone() };
     let file = match &arguments.command {
         Some(Command::CheckConfig { file }) => Some(file.as_path()),
-        None => arguments.config.as_deref(),
+        Some(Command::Doctor { .. } | Command::HashToken { .. }) | None => arguments.config.as_deref(),
     };
     let loaded = Config::load(file, &overrides, &Surroundings::of_process(&env));
     let (config, place) = match loaded {

@@ -52,7 +52,11 @@ impl Asked {
                 hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             return known.then(|| Self::Init(rendition, hash.to_owned()));
         }
-        number(file.strip_suffix(".m4s")?).map(|number| Self::Segment(rendition, number))
+        let name = file.strip_suffix(".m4s")?;
+        if let Some((segment, part)) = name.split_once('.') {
+            return number(segment).and(number(part)).map(|_| Self::NotYet("parts are"));
+        }
+        number(name).map(|number| Self::Segment(rendition, number))
     }
 }
 
@@ -153,6 +157,8 @@ mod tests {
                 Some(Asked::Init(Rendition::Video, "0123456789abcdef".to_owned())),
             ),
             ("ts/3.ts", Some(Asked::NotYet("muxed MPEG-TS is"))),
+            ("video/3.1.m4s", Some(Asked::NotYet("parts are"))),
+            ("video/3.01.m4s", None),
             ("sub-0.m3u8", Some(Asked::NotYet("subtitles are"))),
             ("video/00.m4s", None),
             ("video/+1.m4s", None),
