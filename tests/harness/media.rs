@@ -119,6 +119,8 @@ fn originals() -> Vec<Recipe> {
              -flags +ildct+ilme -top 1 -c:a mp2 -b:a 192k -f mpegts"
                 .to_owned(),
         ),
+        // A key frame each ten seconds, too far apart to cut at.
+        recipe("sparse.mp4", film(22, "25"), format!("{h264} -g 250 -keyint_min 250 -c:a aac -b:a 96k")),
         recipe("ntsc.mp4", film(10, "30000/1001"), format!("{h264} -ar 44100 -c:a aac -b:a 96k")),
     ]
 }

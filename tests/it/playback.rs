@@ -89,6 +89,15 @@ async fn a_film_that_is_encoded_keeps_every_frame_and_its_sound() {
 }
 
 #[tokio::test]
+async fn a_film_with_few_key_frames_is_encoded_and_keeps_every_frame() {
+    let (origin, engine) = (Origin::start().await, Engine::start().await);
+    let (started, video, _) = play_whole(&engine, &origin, "sparse.mp4").await;
+    assert_eq!(numbers(&video[..]).await, (0..22 * RATE as u16).collect::<Vec<_>>());
+    let video = engine.detail(started.session_id).await.session.video;
+    assert!(video.as_ref().is_some_and(|video| video.contains("encode")), "{video:?}");
+}
+
+#[tokio::test]
 async fn frame_rates_that_are_no_whole_numbers_keep_every_frame() {
     let (origin, engine) = (Origin::start().await, Engine::start().await);
     let (_, video, _) = play_whole(&engine, &origin, "ntsc.mp4").await;

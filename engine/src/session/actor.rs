@@ -74,6 +74,8 @@ pub(super) struct Actor {
     started_at: Timestamp,
     restarts: u64,
     warnings: Vec<String>,
+    /// Its key frames were found too far apart to cut at: its picture is encoded, however often it is looked at.
+    long_gop: bool,
     /// It had failed before it was started again.
     anew: bool,
     /// Its place among the sessions that are active.
@@ -142,6 +144,7 @@ impl Actor {
             started_at: now,
             restarts: 0,
             warnings: Vec::new(),
+            long_gop: false,
             anew: false,
             place: Some(place),
             closing: false,
@@ -304,7 +307,10 @@ impl Actor {
                     .is_none_or(|input| input.kind != kind || kind == Kind::Window || self.shelf.next() == 0)
                 {
                     let film = if kind == Kind::Window { ffmpeg::Kind::Live } else { ffmpeg::Kind::Film };
-                    let decision = ffmpeg::decide(Some(&known.probe), film, &self.request.settings);
+                    let mut decision = ffmpeg::decide(Some(&known.probe), film, &self.request.settings);
+                    if self.long_gop {
+                        decision.encode_video(Reason::KeyFrames);
+                    }
                     self.input = Some(Opened { known, kind, decision, axis: None, tracks: Vec::new() });
                 }
                 self.step(opened);
@@ -471,9 +477,9 @@ impl Actor {
 
     fn misfit(&mut self, run: u32, misfit: &Misfit) {
         let next = self.shelf.next();
-        if let (Misfit::LongGop { .. }, Some(input)) = (misfit, &mut self.input) {
+        if let Misfit::LongGop { .. } = misfit {
             // Nothing is published yet, so nothing is frozen.
-            input.decision.encode_video(Reason::KeyFrames);
+            self.long_gop = true;
         } else {
             self.misfits = if self.misfits.0 == next { (next, self.misfits.1 + 1) } else { (next, 1) };
             if self.misfits.1 > 1 {
