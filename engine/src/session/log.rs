@@ -138,11 +138,6 @@ impl Log {
         }
     }
 
-    /// The newest line, for a one-line preview.
-    pub fn last(&self) -> Option<Entry> {
-        self.lock().entries.back().cloned()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

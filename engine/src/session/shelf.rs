@@ -172,11 +172,6 @@ impl Shelf {
         self.index.borrow().clone()
     }
 
-    /// Waits for a change of the index, from the one that `seen` saw last.
-    pub fn watch(&self) -> watch::Receiver<Arc<Index>> {
-        self.index.subscribe()
-    }
-
     /// Bytes of all segments that exist.
     pub fn bytes(&self) -> u64 {
         lock(&self.inner).bytes
