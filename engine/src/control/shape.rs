@@ -170,6 +170,7 @@ pub(super) fn level(level: session::Level) -> wire::Level {
 
 fn kind(kind: session::Kind) -> wire::Kind {
     match kind {
+        session::Kind::Timeline => wire::Kind::Timeline,
         session::Kind::Window => wire::Kind::Window,
         session::Kind::Event => wire::Kind::Event,
     }

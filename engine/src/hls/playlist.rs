@@ -52,6 +52,7 @@ pub(super) fn media(index: &Index, rendition: Rendition, end: End) -> String {
     let first = index.segments.first().map_or(0, |segment| segment.number);
     line(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
     match index.kind {
+        Kind::Timeline => text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n"),
         Kind::Event => text.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
         Kind::Window => {
             line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", index.discontinuities))

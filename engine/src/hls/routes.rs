@@ -20,9 +20,7 @@ use crate::access::{self, Denied};
 use crate::config::Server;
 use crate::problem::{Refusal, recover};
 use crate::serve::Peer;
-use crate::session::{
-    Cause, Code, Fault, Handle, Id, Kind, Missing, Registry, Start, Started, State, Viewer,
-};
+use crate::session::{Cause, Code, Fault, Handle, Id, Missing, Registry, Start, Started, State, Viewer};
 
 /// A start's body is a handful of fields.
 const MOST_BODY: u64 = 64 * 1024;
@@ -284,7 +282,7 @@ fn wants_to_go(handle: &Handle) -> bool {
 
 fn has_film(handle: &Handle) -> bool {
     let index = handle.shelf().index();
-    index.kind == Kind::Event && !index.segments.is_empty()
+    index.kind.is_film() && !index.segments.is_empty()
 }
 
 async fn playable(handle: &Handle) -> Result<Arc<crate::session::Index>, Refusal> {

@@ -224,7 +224,7 @@ impl Actor {
     /// Whether enough lies ahead of the viewers, or too little.
     fn weigh(&mut self) {
         // What can't be continued elsewhere is never held back.
-        if !self.input.as_ref().is_some_and(|input| input.kind == Kind::Event && input.known.ranges) {
+        if !self.input.as_ref().is_some_and(|input| input.kind.is_film() && input.known.ranges) {
             return;
         }
         let most = self.world.sessions.ahead.as_secs_f64();
@@ -290,7 +290,7 @@ impl Actor {
             Ok(known) => {
                 let kind = self.kind(&known);
                 let mut opened = Event::Opened(kind);
-                if kind == Kind::Event && !known.ranges && self.shelf.next() > 0 {
+                if kind.is_film() && !known.ranges && self.shelf.next() > 0 {
                     if !self.anew {
                         let reason = "the server of the input can't continue where it was left (no Range)";
                         let fault = Fault::new(Code::Truncated, Cause::Source, reason).heals(Heals::Never);
@@ -428,8 +428,8 @@ impl Actor {
             accept_short: self.short.0 == self.shelf.end() && self.short.1 >= 2 && known.ranges,
             pace: match input.kind {
                 Kind::Window => Pace::Clock(self.world.live_dvr),
-                Kind::Event if known.ranges => Pace::Wish,
-                Kind::Event => Pace::Never,
+                Kind::Timeline | Kind::Event if known.ranges => Pace::Wish,
+                Kind::Timeline | Kind::Event => Pace::Never,
             },
             stall: self.world.sessions.stall_timeout,
             tracks: input.tracks.clone(),
@@ -508,7 +508,7 @@ impl Actor {
             self.past.pop_front();
         }
         let exit = self.appraise(exit, living.published);
-        if exit == Exit::Finished && self.input.as_ref().is_some_and(|input| input.kind == Kind::Event) {
+        if exit == Exit::Finished && self.input.as_ref().is_some_and(|input| input.kind.is_film()) {
             self.shelf.complete();
         }
         self.step(Event::Exited(run, exit));
@@ -526,7 +526,7 @@ impl Actor {
             let end = self.shelf.end();
             self.short = if self.short.0 == end { (end, self.short.1 + 1) } else { (end, 1) };
         }
-        if input.kind == Kind::Event && !input.known.ranges && self.shelf.next() > 0 {
+        if input.kind.is_film() && !input.known.ranges && self.shelf.next() > 0 {
             let reason = format!(
                 "the input broke off, and its server can't continue where it was left (no Range): {}",
                 fault.reason
@@ -541,7 +541,7 @@ impl Actor {
         // What plays goes on from memory, as long as there is any: a window's segments leave it again, a film's
         // have nowhere else to stay.
         let full = self.world.store.held() >= self.world.store.memory();
-        if full && self.input.as_ref().is_some_and(|input| input.kind == Kind::Event) {
+        if full && self.input.as_ref().is_some_and(|input| input.kind.is_film()) {
             self.step(Event::Lost(fault));
         }
     }

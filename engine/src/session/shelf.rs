@@ -316,7 +316,7 @@ impl Shelf {
         // RFC 8216 section 4.3.3.1: EXTINF, rounded, must not be above it.
         let longest = segments.last().into_iter().flat_map(|segment| &segment.media);
         let longest = longest.map(|media| media.length.seconds().round() as u64).max().unwrap_or(1);
-        let meant = if kind == Kind::Event { (self.segment * 3).seconds().round() as u64 } else { 1 };
+        let meant = if kind.is_film() { (self.segment * 3).seconds().round() as u64 } else { 1 };
         longest.max(meant).max(before)
     }
 

@@ -338,7 +338,7 @@ impl Cutter {
             lane.at = lane.at.max(at);
             let start = lane.start.unwrap_or(self.plan.from);
             if !lane.open.is_empty() {
-                let first = self.next == 0 && self.pieces.is_empty() && self.plan.kind == Kind::Event;
+                let first = self.next == 0 && self.pieces.is_empty() && self.plan.kind.is_film();
                 let longest = self.plan.segment * 3;
                 if first && matches!(lane.flow, Flow::Copied { .. }) && at - start > longest && !sample.sync {
                     return Err(Misfit::LongGop { longest });
@@ -376,14 +376,14 @@ impl Cutter {
     fn first_axis(plan: &Plan, flow: Flow, key: &Sample, scale: u32) -> Result<Axis, Misfit> {
         let at = Time::new(key.pts, scale);
         match (plan.kind, flow) {
-            (Kind::Event, Flow::Encoded { .. }) => {
+            (Kind::Timeline | Kind::Event, Flow::Encoded { .. }) => {
                 // The filters put the first frame on 0, and the encoder reorders nothing.
                 if at > BOUNDARY_SLACK || at < Time::ZERO - BOUNDARY_SLACK {
                     return Err(Misfit::NotOnBoundary { expected: Time::ZERO, found: at });
                 }
                 Ok(Axis { origin: Time::ZERO, delay: Time::ZERO })
             }
-            (Kind::Event, Flow::Copied { .. }) | (Kind::Window, _) => {
+            (Kind::Timeline | Kind::Event, Flow::Copied { .. }) | (Kind::Window, _) => {
                 Ok(Axis { origin: at, delay: Time::new((key.pts - key.dts).max(0), scale) })
             }
         }
@@ -402,7 +402,7 @@ impl Cutter {
         sync: bool,
     ) -> Result<bool, Misfit> {
         match (plan.kind, flow) {
-            (Kind::Event, Flow::Encoded { rate }) => {
+            (Kind::Timeline | Kind::Event, Flow::Encoded { rate }) => {
                 let quarter = rate.map_or(BOUNDARY_SLACK, |rate| {
                     Time::new(i64::from(rate.den), rate.num.saturating_mul(4))
                 });
@@ -426,7 +426,9 @@ impl Cutter {
             (Kind::Window, Flow::Encoded { .. }) => {
                 Ok(sync && (made < SHORT_SEGMENTS || at - start + GOP_SLACK >= plan.segment))
             }
-            (Kind::Event, Flow::Copied { .. }) => Ok(sync && at - start + GOP_SLACK >= plan.segment),
+            (Kind::Timeline | Kind::Event, Flow::Copied { .. }) => {
+                Ok(sync && at - start + GOP_SLACK >= plan.segment)
+            }
         }
     }
 
@@ -435,7 +437,7 @@ impl Cutter {
         let Some(lane) = self.audio.as_mut() else { return Ok(()) };
         let Some(scale) = lane.track.as_ref().map(|track| track.timescale) else { return Ok(()) };
         if self.axis.is_none() && !with_video {
-            let encoded_film = self.plan.kind == Kind::Event && matches!(lane.flow, Flow::Encoded { .. });
+            let encoded_film = self.plan.kind.is_film() && matches!(lane.flow, Flow::Encoded { .. });
             let first = samples.iter().map(|sample| sample.pts).find(|pts| !encoded_film || *pts >= 0);
             let Some(first) = first else { return Ok(()) };
             let origin = if encoded_film { Time::ZERO } else { Time::new(first, scale) };
@@ -456,7 +458,7 @@ impl Cutter {
         let frame = packet_ticks(&track);
         for mut sample in lane.early.drain(..) {
             sample.pts -= origin;
-            if self.plan.kind == Kind::Event {
+            if self.plan.kind.is_film() {
                 let Some(exact) = on_grid(lane.flow, sample.pts, scale, frame, axis) else {
                     let found = Time::new(sample.pts, scale);
                     return Err(Misfit::OffGrid { number: self.next, expected: from, found });

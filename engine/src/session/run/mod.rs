@@ -432,7 +432,7 @@ impl Running {
             }
         };
         for cut in cuts {
-            if cut.last && self.launch.plan.kind == Kind::Event {
+            if cut.last && self.launch.plan.kind.is_film() {
                 // Whether the film really ends here is judged when the process has.
                 self.last = Some(cut);
                 self.settle().await;
@@ -490,7 +490,7 @@ impl Running {
         self.published += 1;
         self.longest = self.longest.max(lasts);
         self.moved = Instant::now();
-        self.disk_full = kind == Kind::Event && self.launch.pace != Pace::Never;
+        self.disk_full = kind.is_film() && self.launch.pace != Pace::Never;
         if first {
             let tracks = self
                 .renditions()
@@ -702,7 +702,7 @@ impl Running {
             (Kind::Window, 1..) => {
                 Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream")
             }
-            (Kind::Event, _) if self.cutter.axis().is_some() => {
+            (Kind::Timeline | Kind::Event, _) if self.cutter.axis().is_some() => {
                 let at = self.cutter.reached();
                 Fault::new(
                     Code::Truncated,
@@ -710,7 +710,7 @@ impl Running {
                     format!("the input ended at {at} s, before its end"),
                 )
             }
-            (Kind::Window | Kind::Event, _) => {
+            (Kind::Timeline | Kind::Window | Kind::Event, _) => {
                 Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg made nothing: {exit}"))
             }
         }

@@ -676,7 +676,7 @@ impl Life {
                 (Rest::Retry(fault), Exit::Failed(judged)) => *fault = judged,
                 // It was whole in the moment that it was stopped.
                 (Rest::Stopped | Rest::Again(Segments::Keep), Exit::Finished)
-                    if self.kind == Some(Kind::Event) =>
+                    if self.kind.is_some_and(Kind::is_film) =>
                 {
                     self.complete();
                     return (Cause::Finished, None);
@@ -690,7 +690,7 @@ impl Life {
             return (Cause::Exit, None);
         }
         match (exit, run.stage) {
-            (Exit::Finished, _) if self.kind == Some(Kind::Event) => {
+            (Exit::Finished, _) if self.kind.is_some_and(Kind::is_film) => {
                 self.complete();
                 (Cause::Finished, None)
             }
@@ -957,7 +957,7 @@ impl Life {
     }
 
     fn give_up(&mut self, fault: Fault, now: Instant) -> (Cause, Option<Fault>) {
-        let cache = if self.kind == Some(Kind::Event) { self.policy.vod_cache } else { FAILED_LIVE };
+        let cache = if self.kind.is_some_and(Kind::is_film) { self.policy.vod_cache } else { FAILED_LIVE };
         self.ended_by_itself = false;
         self.phase = Phase::Failed { fault: fault.clone(), since: now, until: Some(now + cache) };
         (fault.cause, Some(fault))
@@ -974,7 +974,7 @@ impl Life {
     fn at_rest(&self) -> Rest {
         let cache = match self.kind {
             Some(Kind::Window) => self.policy.live_cache,
-            Some(Kind::Event) => self.policy.vod_cache,
+            Some(Kind::Timeline | Kind::Event) => self.policy.vod_cache,
             // Nothing is known of it yet, so nothing was made.
             None => Duration::ZERO,
         };

@@ -87,8 +87,18 @@ impl Cause {
 /// How a session is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// A film whose cut points are known: the playlist covers it from the first second, and segments are made
+    /// when they are asked for.
+    Timeline,
     /// Live: the playlist slides.
     Window,
     /// A film whose playlist grows until the input ends.
     Event,
+}
+
+impl Kind {
+    /// Whether it has a beginning and an end.
+    pub fn is_film(self) -> bool {
+        self != Self::Window
+    }
 }
