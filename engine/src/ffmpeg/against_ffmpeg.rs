@@ -72,6 +72,20 @@ impl Media {
             }
             "a.avi" => "-map 0 -c:v mpeg4 -q:v 5 -c:a mp3 -b:a 64k",
             "rotated.mp4" => "-map 0 -c copy -t 3 -metadata:s:v:0 rotate=90",
+            // Two sounds, one of them encoded by a run, and two texts, one of them in another format.
+            "tracks.mkv" | "tracks.mp4" => {
+                let cues = [(500, 1500), (3800, 4600), (5000, 5400), (8000, 9000)];
+                let time = |millis: i64| format!("00:00:{:02},{:03}", millis / 1000, millis % 1000);
+                let cue = |(start, end)| format!("1\n{} --> {}\ncue\n\n", time(start), time(end));
+                std::fs::write(self.path("a.srt"), cues.map(cue).concat()).unwrap();
+                self.make("a.mp4");
+                let (film, text) = (self.path("a.mp4"), self.path("a.srt"));
+                let maps = "-map 0:v -map 0:a -map 0:a -map 1 -map 1 -c:v copy -c:a:0 copy -c:a:1 ac3";
+                let texts = if name == "tracks.mkv" { "-c:s:0 srt -c:s:1 ass" } else { "-c:s mov_text" };
+                let tags = "-metadata:s:a:0 language=eng -metadata:s:a:1 language=fre";
+                let inputs = format!("-i {} -i {}", film.display(), text.display());
+                return self.ffmpeg(&format!("{inputs} {maps} {texts} {tags}"), name);
+            }
             "list.m3u8" => "-map 0 -c copy -f hls -hls_time 2 -hls_list_size 0",
             _ => panic!("{name} was to be made by the test itself"),
         };
@@ -125,7 +139,7 @@ impl Media {
         let probe = Probe::parse(&run("ffprobe", &args, Stdio::null(), Stdio::piped()).stdout).unwrap();
         let kind = if place == Place::Live { Kind::Live } else { Kind::Film };
         let decision = decide(Some(&probe), kind, &SETTINGS);
-        Job { input, probe: Some(probe), decision, place }
+        Job { input, probe: Some(probe), decision, place, subtitles: false }
     }
 
     /// Runs a job, with the media on descriptors that ffmpeg takes for pipes, and reads what came.
@@ -133,11 +147,14 @@ impl Media {
         let command = command(job);
         let file = |output: Output| self.path(&format!("{output:?}.out"));
         let progress = self.path("progress");
+        let named = |output: &Output| (*output, file(*output).to_str().unwrap().to_owned());
+        let files: Vec<_> = command.outputs.iter().map(named).collect();
         let place = |output: &Output| match output {
             Output::Progress => progress.to_str().unwrap(),
             // Two descriptors besides the log exist without any help: standard output, and standard input.
             Output::Video => "pipe:1",
-            Output::Audio => "pipe:0",
+            Output::Audio(0) => "pipe:0",
+            other => files.iter().find(|(output, _)| output == other).expect("it has a file").1.as_str(),
         };
         let token = |arg: &str| arg.strip_prefix("pipe:@out")?.strip_suffix('@')?.parse::<usize>().ok();
         let args: Vec<&str> = command
@@ -146,12 +163,13 @@ impl Media {
             .map(|arg| token(arg).map_or(arg.as_str(), |i| place(&command.outputs[i])))
             .collect();
         let sink = |output| Stdio::from(File::create(file(output)).unwrap());
-        run("ffmpeg", &args, sink(Output::Audio), sink(Output::Video));
+        let args: Vec<&str> = ["-y"].into_iter().chain(args).collect();
+        run("ffmpeg", &args, sink(Output::Audio(0)), sink(Output::Video));
         let blocks = Parser::default().feed(&std::fs::read(&progress).unwrap());
         assert!(blocks.last().unwrap().end, "{blocks:?}");
         let read =
             |output| if command.outputs.contains(&output) { packets(&file(output)) } else { Vec::new() };
-        (read(Output::Video), read(Output::Audio))
+        (read(Output::Video), read(Output::Audio(0)))
     }
 }
 
@@ -250,7 +268,7 @@ fn copied_runs_hold_the_same_samples_wherever_they_begin() {
     for name in ["a.mp4", "a.mkv", "a.ts"] {
         let job = media.job(media.local(name), film(0, None));
         assert!(job.decision.video.as_ref().unwrap().is_copied(), "{name}");
-        assert!(job.decision.audio.as_ref().unwrap().is_copied(), "{name}");
+        assert!(job.decision.audio[0].is_copied(), "{name}");
         let (video, audio) = media.play(&job);
         assert_eq!((video.len(), video[0].0, video[0].2), (250, 0, true), "{name}");
         for preroll in [Preroll::Usual, Preroll::Tripled] {
@@ -310,7 +328,7 @@ fn films_of_one_stream_play_too() {
     check_same("audio.m4a", &whole, &later, 4, 8);
     for (from, until) in [(0, 4), (4, 8)] {
         let job = media.job(media.local("audio.mp3"), film(from, Some(until)));
-        assert!(job.decision.video.is_none() && !job.decision.audio.as_ref().unwrap().is_copied());
+        assert!(job.decision.video.is_none() && !job.decision.audio[0].is_copied());
         check_audio("audio.mp3", &media.play(&job).1, from, until);
     }
     let (video, audio) = media.play(&media.job(media.local("video.mp4"), film(4, Some(6))));
@@ -344,8 +362,52 @@ fn odd_pictures_get_through_their_filters() {
     assert_eq!(shown(&media.path("Video.out")), "72x128 yuv420p");
     // Nobody knows what comes: the filters find out.
     let decision = decide(None, Kind::Film, &SETTINGS);
-    let job = Job { input: media.local("mpeg2.ts"), probe: None, decision, place: film(0, Some(4)) };
+    let place = film(0, Some(4));
+    let job = Job { input: media.local("mpeg2.ts"), probe: None, decision, place, subtitles: false };
     check_grid("mpeg2.ts", &media.play(&job).0, 0, 4);
+}
+
+/// Start and end of each cue, in milliseconds of film time.
+fn cues(path: &Path) -> Vec<(i64, i64)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let time = |text: &str| -> i64 {
+        let (minutes, seconds) = text.trim().rsplit_once(':').unwrap();
+        let minutes: i64 = minutes.split(':').fold(0, |all, part| all * 60 + part.parse::<i64>().unwrap());
+        (Time::from_secs(minutes * 60) + Time::parse_decimal(seconds).unwrap() - LEAD).ticks_in(1000)
+    };
+    let line = |line: &str| line.split_once(" --> ").map(|(start, end)| (time(start), time(end)));
+    text.lines().filter_map(line).collect()
+}
+
+#[test]
+fn every_track_of_a_film_comes_on_an_output_of_its_own_in_film_time() {
+    let Some(media) = Media::start() else { return };
+    for name in ["tracks.mkv", "tracks.mp4"] {
+        let mut job = media.job(media.local(name), film(0, None));
+        job.subtitles = true;
+        let languages: Vec<_> = job.decision.audio.iter().map(|track| track.language.clone()).collect();
+        assert_eq!(languages, [Some("eng".to_owned()), Some("fre".to_owned())], "{name}");
+        assert_eq!(job.decision.subtitles.len(), 2, "{name}");
+        let whole = media.play(&job);
+        let second = packets(&media.path("Audio(1).out"));
+        assert_eq!((whole.0.len(), whole.0[0].0), (250, 0), "{name}");
+        check_audio(name, &second, 0, 9);
+        let all = cues(&media.path("Subtitles(0).out"));
+        assert_eq!(all, [(500, 1500), (3800, 4600), (5000, 5400), (8000, 9000)], "{name}");
+        assert_eq!(cues(&media.path("Subtitles(1).out")), all, "{name}");
+
+        job.place = film(4, Some(7));
+        let later = media.play(&job);
+        check_same(name, &whole.0, &later.0, 4, 7);
+        check_same(name, &whole.1, &later.1, 4, 7);
+        check_audio(name, &packets(&media.path("Audio(1).out")), 4, 7);
+        let later = cues(&media.path("Subtitles(1).out"));
+        assert!(
+            later.contains(&(5000, 5400)) && later.iter().all(|cue| all.contains(cue)),
+            "{name}: {later:?}"
+        );
+        assert!(!later.contains(&(8000, 9000)), "{name}: {later:?}");
+    }
 }
 
 /// Size and pixel format of a file's video.

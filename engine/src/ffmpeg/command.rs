@@ -1,11 +1,11 @@
 //! A plan becomes an argument list.
 //!
-//! ffmpeg writes one fragmented MP4 a stream, each on a pipe of its own, and no file. The lists of a film make
+//! ffmpeg writes one fragmented MP4 (or WebVTT) a stream, each on a pipe of its own, and no file. The lists of a film make
 //! any part of it fit exactly to any other: all times count from the first video frame, encoded pictures lie on
 //! a grid of whole frames, encoded audio on a grid of whole packets, and copied samples keep what they have.
 
 use super::LEAD;
-use super::decide::{AudioEncode, Decision, How, Track, VideoEncode};
+use super::decide::{AudioEncode, Decision, How, SubtitleTrack, Track, VideoEncode};
 use super::filter::{self, Span, micros};
 use super::input::{self, Container, Input, Purpose};
 use super::probe::Probe;
@@ -22,6 +22,13 @@ pub struct Job {
     pub decision: Decision,
     /// Which part of it.
     pub place: Place,
+    /// Whether a film's subtitles are put out as well.
+    ///
+    /// Text is sparse, and ffmpeg notices that an output is past its end only when a packet of it comes: with
+    /// subtitles a run that has an end reads on to the next cue, at worst to the end of the film, and gives out
+    /// what its encoders and last fragments still hold only then. So leave [`Film::until`] open in the middle of a
+    /// film, and end the run when all that is wanted of it has come.
+    pub subtitles: bool,
 }
 
 /// Which part of an input a run plays.
@@ -71,8 +78,10 @@ pub enum Output {
     Progress,
     /// Fragmented MP4 of the video.
     Video,
-    /// Fragmented MP4 of the audio.
-    Audio,
+    /// Fragmented MP4 of a sound track, counted as in [`Decision::audio`].
+    Audio(u8),
+    /// WebVTT of a subtitle track, counted as in [`Decision::subtitles`]. Its times are the film's and [`LEAD`].
+    Subtitles(u8),
 }
 
 const MOST_KEY_FRAMES: usize = 10_000;
@@ -98,8 +107,15 @@ pub fn command(job: &Job) -> Command {
     if let Some(video) = &job.decision.video {
         command.video(video, &job.place);
     }
-    if let Some(audio) = &job.decision.audio {
-        command.audio(audio, &job.place);
+    for (n, audio) in (0..).zip(&job.decision.audio) {
+        command.audio(n, audio, &job.place);
+    }
+    if let Place::Film(film) = &job.place
+        && job.subtitles
+    {
+        for (n, track) in (0..).zip(&job.decision.subtitles) {
+            command.subtitles(n, track, film);
+        }
     }
     command
 }
@@ -132,9 +148,9 @@ fn entrance(job: &Job, film: &Film) -> Vec<String> {
     let origin = job.probe.as_ref().and_then(Probe::origin);
     if film.from > Time::ZERO {
         let video = job.decision.video.as_ref().map(Track::is_copied);
-        let audio = job.decision.audio.as_ref().map(Track::is_copied);
+        let is_audio_copied = job.decision.audio.iter().all(Track::is_copied);
         // It would hide from `fps` and the deinterlacer the frames that they need to find the grid.
-        if video == Some(false) || audio == Some(false) {
+        if video == Some(false) || !is_audio_copied {
             args.push("-noaccurate_seek".to_owned());
         }
         let zero = origin.unwrap_or(Time::ZERO);
@@ -169,10 +185,9 @@ fn entry_point(job: &Job, film: &Film) -> Time {
         Some(Container::Mp4 | Container::Matroska | Container::Avi) => second,
         _ => second * 10,
     };
-    let audio = job.decision.audio.as_ref();
+    let is_audio_copied = job.decision.audio.iter().all(Track::is_copied);
     match job.decision.video.as_ref().map(|video| (video.how(), video)) {
         Some((How::Copy, video)) => {
-            let is_audio_copied = audio.is_none_or(Track::is_copied);
             if container == Some(Container::Mp4) && is_audio_copied && film.preroll == Preroll::Usual {
                 // Lands on the boundary itself, and reads nothing in vain.
                 return film.from + filter::quarter_frame(&video.encode);
@@ -181,10 +196,13 @@ fn entry_point(job: &Job, film: &Film) -> Time {
             // later target loses the segment.
             film.from - second
         }
-        _ => match audio.map(Track::how) {
-            Some(How::Encode(encode)) => film.from.min(filter::audio_lead(encode, film.from)) - over,
-            _ => film.from - over,
-        },
+        _ => {
+            let leads = job.decision.audio.iter().filter_map(|track| match track.how() {
+                How::Encode(encode) => Some(filter::audio_lead(encode, film.from)),
+                How::Copy => None,
+            });
+            leads.fold(film.from, Time::min) - over
+        }
     }
 }
 
@@ -220,7 +238,7 @@ impl Command {
         self.output(Output::Video);
     }
 
-    fn audio(&mut self, track: &Track<AudioEncode>, place: &Place) {
+    fn audio(&mut self, n: u8, track: &Track<AudioEncode>, place: &Place) {
         self.map(track.stream, "0:a:0");
         match track.how() {
             How::Copy => {
@@ -256,7 +274,21 @@ impl Command {
                 "200000",
             ]),
         }
-        self.output(Output::Audio);
+        self.output(Output::Audio(n));
+    }
+
+    /// The time options are those of the other outputs, and so the cues' times are: ffmpeg moves them by
+    /// `-itsoffset` and `-output_ts_offset` and, with `-copyts`, not by the seek. WebVTT has no times below zero;
+    /// with the lead none occur. A cue that began before the place where the input was entered may be missing:
+    /// MP4 keeps it, Matroska doesn't.
+    fn subtitles(&mut self, n: u8, track: &SubtitleTrack, film: &Film) {
+        self.push(&["-map", &format!("0:{}", track.stream), "-c:s", "webvtt"]);
+        self.common();
+        if let Some(until) = film.until {
+            self.push(&["-to", &micros(until)]);
+        }
+        self.push(&["-f", "webvtt", "-flush_packets", "1"]);
+        self.output(Output::Subtitles(n));
     }
 
     fn encoded_video(&mut self, encode: &VideoEncode, place: &Place) {
@@ -371,7 +403,7 @@ mod tests {
         let probe = probe(format, video, audio);
         let kind = if place == Place::Live { Kind::Live } else { Kind::Film };
         let decision = decide(Some(&probe), kind, &SETTINGS);
-        Job { input, probe: Some(probe), decision, place }
+        Job { input, probe: Some(probe), decision, place, subtitles: false }
     }
 
     /// One option and its values a line, so that a change reads well.
@@ -436,7 +468,8 @@ mod tests {
     fn a_live_channel_that_nobody_may_probe_is_encoded() {
         let decision = decide(None, Kind::Live, &SETTINGS);
         let input = Input { address: "https://tv.example.com/1".to_owned(), ..remote(Container::MpegTs) };
-        check("live_unprobed", &Job { input, probe: None, decision, place: Place::Live });
+        let job = Job { input, probe: None, decision, place: Place::Live, subtitles: false };
+        check("live_unprobed", &job);
     }
 
     #[test]
@@ -552,7 +585,7 @@ mod tests {
         song.decision.video = None;
         check("film_audio_only_encode", &song);
         let mut silent = job(local(Container::Mp4), "mov,mp4", HEVC, "", Place::Film(film(0, None)));
-        silent.decision.audio = None;
+        silent.decision.audio.clear();
         check("film_video_only_encode", &silent);
     }
 
@@ -571,8 +604,31 @@ mod tests {
         let place = Place::Film(film(0, None));
         check(
             "film_encode_small_low",
-            &Job { input: local(Container::Mp4), probe: Some(probe), decision, place },
+            &Job { input: local(Container::Mp4), probe: Some(probe), decision, place, subtitles: false },
         );
+    }
+
+    #[test]
+    fn a_film_of_many_tracks_gets_an_output_for_each() {
+        let mut many = job(local(Container::Matroska), "matroska", "", "", Place::Film(film(30, Some(36))));
+        let second =
+            Track { stream: Some(2), reasons: vec![Reason::Codec], ..many.decision.audio[0].clone() };
+        many.decision.audio.push(second);
+        many.decision.subtitles = [3, 5]
+            .map(|stream| SubtitleTrack {
+                stream,
+                codec: "subrip".to_owned(),
+                language: None,
+                title: None,
+                default: false,
+                forced: false,
+            })
+            .into();
+        many.subtitles = true;
+        check("film_many_tracks", &many);
+        many.subtitles = false;
+        let outputs = [Output::Progress, Output::Video, Output::Audio(0), Output::Audio(1)];
+        assert_eq!(command(&many).outputs, outputs);
     }
 
     #[test]

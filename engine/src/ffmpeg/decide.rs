@@ -41,13 +41,15 @@ pub enum Kind {
     Film,
 }
 
-/// What becomes of an input's streams. An output exists only for what is `Some`.
+/// What becomes of an input's streams. An output exists only for what stands here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The video, if the input has any.
     pub video: Option<Track<VideoEncode>>,
-    /// The audio, if the input has any.
-    pub audio: Option<Track<AudioEncode>>,
+    /// The sound tracks, in input order: `audio-{n}` is number *n* of these.
+    pub audio: Vec<Track<AudioEncode>>,
+    /// The subtitles that are text, in input order: `sub-{n}` is number *n* of these.
+    pub subtitles: Vec<SubtitleTrack>,
 }
 
 /// What becomes of one stream. It is copied unless a reason speaks against it.
@@ -61,10 +63,33 @@ pub struct Track<E> {
     pub codec: Option<String>,
     /// The source in a few words, such as `640x360`.
     pub shape: String,
+    /// Its language, as the source writes it.
+    pub language: Option<String>,
+    /// Its title, as the source writes it.
+    pub title: Option<String>,
+    /// Whether the source names it the default of its kind.
+    pub default: bool,
     /// Why it is encoded; empty means copied.
     pub reasons: Vec<Reason>,
     /// How it is encoded if it is: known also for what is copied, in case a reason turns up later.
     pub encode: E,
+}
+
+/// A subtitle stream that is offered as WebVTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubtitleTrack {
+    /// Its number in the input.
+    pub stream: u32,
+    /// The source's codec.
+    pub codec: String,
+    /// Its language, as the source writes it.
+    pub language: Option<String>,
+    /// Its title, as the source writes it.
+    pub title: Option<String>,
+    /// Whether the source names it the default of its kind.
+    pub default: bool,
+    /// Whether the source wants it shown even to those who asked for none.
+    pub forced: bool,
 }
 
 /// What is done with a track.
@@ -164,23 +189,40 @@ pub enum Reason {
     KeyFrames,
 }
 
-/// Decides for an input. Without a probe both streams are taken to exist, and are encoded.
+/// Every sound track of a film is in every run, since a run for each would cost a connection more; each costs a
+/// twentieth of a core.
+const MOST_SOUNDS: usize = 4;
+const MOST_SUBTITLES: usize = 8;
+
+/// Decides for an input. Without a probe a picture and a sound are taken to exist, and are encoded.
 pub fn decide(probe: Option<&Probe>, kind: Kind, settings: &Settings) -> Decision {
     let Some(probe) = probe else {
         return Decision {
             video: Some(video_track(None, None, settings)),
-            audio: Some(Track {
+            audio: vec![Track {
                 stream: None,
                 codec: None,
                 shape: String::new(),
+                language: None,
+                title: None,
+                default: false,
                 reasons: vec![Reason::NotProbed],
                 encode: audio_encode(None),
-            }),
+            }],
+            subtitles: Vec::new(),
         };
     };
+    let audio = |stream| audio_track(probe, stream, kind, settings);
     Decision {
         video: probe.video().map(|stream| video_track(Some(probe), Some(stream), settings)),
-        audio: probe.audio().map(|stream| audio_track(probe, stream, kind, settings)),
+        audio: match kind {
+            Kind::Live => probe.audio().into_iter().map(audio).collect(),
+            Kind::Film => probe.sounds().take(MOST_SOUNDS).map(audio).collect(),
+        },
+        subtitles: match kind {
+            Kind::Live => Vec::new(),
+            Kind::Film => probe.texts().take(MOST_SUBTITLES).map(subtitle_track).collect(),
+        },
     }
 }
 
@@ -194,8 +236,8 @@ impl Decision {
 
     /// Encodes the audio for a reason that only became known later.
     pub fn encode_audio(&mut self, reason: Reason) {
-        if let Some(audio) = &mut self.audio {
-            audio.encode_because(reason);
+        for audio in &mut self.audio {
+            audio.encode_because(reason.clone());
         }
     }
 }
@@ -267,6 +309,9 @@ fn video_track(probe: Option<&Probe>, stream: Option<&Stream>, settings: &Settin
         stream: stream.map(|s| s.index),
         codec: stream.and_then(|s| s.codec.clone()),
         shape,
+        language: stream.and_then(|s| s.language.clone()),
+        title: stream.and_then(|s| s.title.clone()),
+        default: stream.is_some_and(|s| s.is_default),
         reasons,
         encode: video_encode(stream, settings),
     }
@@ -416,8 +461,22 @@ fn audio_track(probe: &Probe, stream: &Stream, kind: Kind, settings: &Settings) 
         stream: Some(stream.index),
         codec: stream.codec.clone(),
         shape,
+        language: stream.language.clone(),
+        title: stream.title.clone(),
+        default: stream.is_default,
         reasons,
         encode: audio_encode(snap(probe, stream)),
+    }
+}
+
+fn subtitle_track(stream: &Stream) -> SubtitleTrack {
+    SubtitleTrack {
+        stream: stream.index,
+        codec: stream.codec.clone().unwrap_or_default(),
+        language: stream.language.clone(),
+        title: stream.title.clone(),
+        default: stream.is_default,
+        forced: stream.is_forced,
     }
 }
 
@@ -491,7 +550,7 @@ pub(super) mod tests {
 
     fn check_audio(changes: &str, expected: &str) {
         let decision = decide(Some(&probe("mov", "", changes)), Kind::Film, &SETTINGS);
-        assert_eq!(decision.audio.unwrap().to_string(), expected, "{changes}");
+        assert_eq!(decision.audio[0].to_string(), expected, "{changes}");
     }
 
     #[test]
@@ -527,13 +586,84 @@ pub(super) mod tests {
     #[test]
     fn a_live_join_does_not_care_where_the_streams_were_caught() {
         let probe = probe("mpegts", "", r#""start_pts":480000"#);
-        assert!(decide(Some(&probe), Kind::Live, &SETTINGS).audio.unwrap().is_copied());
+        assert!(decide(Some(&probe), Kind::Live, &SETTINGS).audio[0].is_copied());
+    }
+
+    /// A film of many tracks: `kind codec more` each.
+    fn tracks(streams: &[(&str, &str, &str)]) -> Probe {
+        let stream = |(index, (kind, codec, more)): (usize, &(&str, &str, &str))| {
+            let text = format!(
+                r#"{{"index":{index},"codec_type":"{kind}","codec_name":"{codec}","profile":"LC","channels":2,
+                    "sample_rate":"48000","time_base":"1/1000","start_pts":0{more}}}"#
+            );
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        let streams: Vec<_> = streams.iter().enumerate().map(stream).collect();
+        let root = serde_json::json!({"streams": streams, "format": {"format_name": "matroska,webm"}});
+        Probe::parse(root.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_film_offers_up_to_four_sounds_in_input_order_with_what_they_say_of_themselves() {
+        let french = r#","tags":{"language":"fre","title":"\u001b[2JVF"},"disposition":{"default":1}"#;
+        let probe = tracks(&[
+            ("video", "h264", ""),
+            ("audio", "unknown", ""),
+            ("audio", "aac", ""),
+            ("audio", "ac3", french),
+            ("audio", "aac", r#","sample_rate":"0""#),
+            ("audio", "aac", r#","tags":{"language":"und","title":"Commentary"}"#),
+            ("audio", "mp2", ""),
+            ("audio", "aac", ""),
+        ]);
+        let audio = decide(Some(&probe), Kind::Film, &SETTINGS).audio;
+        assert_eq!(audio.iter().map(|track| track.stream.unwrap()).collect::<Vec<_>>(), [2, 3, 5, 6]);
+        assert_eq!(audio.iter().map(Track::is_copied).collect::<Vec<_>>(), [true, false, true, false]);
+        assert_eq!(audio[1].language.as_deref(), Some("fre"));
+        assert_eq!(audio[1].title.as_deref(), Some("\u{fffd}[2JVF"));
+        assert_eq!(audio.iter().map(|track| track.default).collect::<Vec<_>>(), [false, true, false, false]);
+        assert_eq!((audio[2].language.as_deref(), audio[2].title.as_deref()), (None, Some("Commentary")));
+        let live = decide(Some(&probe), Kind::Live, &SETTINGS).audio;
+        assert_eq!(live.iter().map(|track| track.stream.unwrap()).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_sound_that_never_showed_is_offered_only_where_there_is_no_other() {
+        let probe = tracks(&[("audio", "aac", r#","sample_rate":"0""#)]);
+        assert_eq!(decide(Some(&probe), Kind::Film, &SETTINGS).audio.len(), 1);
+    }
+
+    #[test]
+    fn subtitles_that_are_text_are_offered_and_pictures_of_text_are_not() {
+        let forced = r#","tags":{"language":"ger"},"disposition":{"forced":1}"#;
+        let mut streams = vec![
+            ("video", "h264", ""),
+            ("subtitle", "hdmv_pgs_subtitle", ""),
+            ("subtitle", "subrip", forced),
+            ("subtitle", "dvb_subtitle", ""),
+            ("subtitle", "ass", r#","disposition":{"default":1}"#),
+        ];
+        let decision = decide(Some(&tracks(&streams)), Kind::Film, &SETTINGS);
+        let german = SubtitleTrack {
+            stream: 2,
+            codec: "subrip".to_owned(),
+            language: Some("ger".to_owned()),
+            title: None,
+            default: false,
+            forced: true,
+        };
+        assert_eq!(decision.subtitles[0], german);
+        assert_eq!((decision.subtitles[1].stream, decision.subtitles[1].default), (4, true));
+        assert_eq!(decision.subtitles.len(), 2);
+        streams.extend([("subtitle", "mov_text", ""); 10]);
+        assert_eq!(decide(Some(&tracks(&streams)), Kind::Film, &SETTINGS).subtitles.len(), MOST_SUBTITLES);
+        assert!(decide(Some(&tracks(&streams)), Kind::Live, &SETTINGS).subtitles.is_empty());
     }
 
     #[test]
     fn without_a_probe_both_streams_are_encoded() {
         let decision = decide(None, Kind::Live, &SETTINGS);
-        let (video, audio) = (decision.video.unwrap(), decision.audio.unwrap());
+        let (video, audio) = (decision.video.unwrap(), &decision.audio[0]);
         assert_eq!(video.to_string(), "encode (unknown, not probed)");
         assert_eq!((video.stream, audio.stream), (None, None));
         assert_eq!((video.encode.size, video.encode.deinterlace), (None, true));
@@ -548,7 +678,7 @@ pub(super) mod tests {
         let video = decision.video.unwrap();
         assert_eq!(video.to_string(), "encode (h264, key frames too far apart)");
         assert_eq!(video.how(), How::Encode(&video.encode));
-        assert!(decision.audio.unwrap().is_copied());
+        assert!(decision.audio[0].is_copied());
     }
 
     #[test]
@@ -573,7 +703,7 @@ pub(super) mod tests {
     fn only_audio_with_a_coarse_clock_is_snapped_and_never_an_mp3_file() {
         let check = |format: &str, changes: &str, expected: Option<u32>| {
             let decision = decide(Some(&probe(format, "", changes)), Kind::Film, &SETTINGS);
-            let snap = decision.audio.unwrap().encode.snap;
+            let snap = decision.audio[0].encode.snap;
             assert_eq!(snap.map(|snap| snap.packet), expected, "{format} {changes}");
         };
         check("mov,mp4", r#""codec_name":"ac3""#, None);

@@ -61,6 +61,8 @@ pub struct Stream {
     pub is_picture: bool,
     /// Whether the input names it the default of its kind.
     pub is_default: bool,
+    /// Whether the input wants it shown even to those who asked for none of its kind.
+    pub is_forced: bool,
     /// ISO 639 code.
     pub language: Option<String>,
     /// The title that the stream carries.
@@ -190,6 +192,24 @@ impl Probe {
         self.streams.iter().find(|s| s.kind == StreamKind::Audio && s.codec.is_some())
     }
 
+    /// The sound tracks that ffmpeg can decode, in input order. One whose sample rate is unknown sent no packet
+    /// while the input was looked at: it is left out beside others, which would wait for it.
+    pub fn sounds(&self) -> impl Iterator<Item = &Stream> {
+        let sounds = || self.streams.iter().filter(|s| s.kind == StreamKind::Audio && s.codec.is_some());
+        let some_are_known = sounds().any(|s| s.sample_rate.is_some());
+        sounds().filter(move |s| s.sample_rate.is_some() || !some_are_known)
+    }
+
+    /// The subtitles that are text, in input order.
+    pub fn texts(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(|s| s.kind == StreamKind::Subtitle && s.is_text())
+    }
+
+    /// The stream of this number.
+    pub fn stream(&self, index: u32) -> Option<&Stream> {
+        self.streams.iter().find(|s| s.index == index)
+    }
+
     /// Where film time begins, in the input's times: the first frame of the video, or of the audio where there
     /// is no video.
     pub fn origin(&self) -> Option<Time> {
@@ -211,7 +231,7 @@ impl Probe {
 
     /// Whether what would be played is encrypted. ffmpeg copies it as if it were not, and says nothing.
     pub fn is_protected(&self) -> bool {
-        self.encrypted || self.video().into_iter().chain(self.audio()).any(Stream::is_protected)
+        self.encrypted || self.video().into_iter().chain(self.sounds()).any(Stream::is_protected)
     }
 }
 
@@ -225,6 +245,12 @@ impl Stream {
     /// Whether its samples are encrypted, by the tag that common encryption puts over the codec's own.
     pub fn is_protected(&self) -> bool {
         self.tag.as_deref().is_some_and(|tag| matches!(tag, "encv" | "enca" | "encs" | "drms" | "drmi"))
+    }
+
+    /// Whether it is text that ffmpeg can write as WebVTT; pictures of text it can't.
+    fn is_text(&self) -> bool {
+        let codec = self.codec.as_deref();
+        codec.is_some_and(|codec| matches!(codec, "subrip" | "ass" | "ssa" | "mov_text" | "webvtt" | "text"))
     }
 
     /// Samples in a packet of the source, where that is fixed.
@@ -261,6 +287,7 @@ impl Stream {
             bit_rate: number(&value["bit_rate"]).filter(|rate| *rate > 0),
             is_picture: flag("attached_pic") || flag("timed_thumbnails") || flag("still_image"),
             is_default: flag("default"),
+            is_forced: flag("forced"),
             language: tag(value, "language").filter(|language| language != "und"),
             title: tag(value, "title"),
             width: small(&value["width"]).filter(is_extent),

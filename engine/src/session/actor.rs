@@ -374,17 +374,18 @@ impl Actor {
         let segment = Time::from(self.world.segment);
         let window = input.kind == Kind::Window;
         let from = if window { Time::ZERO } else { self.shelf.end() };
+        let axis = input.axis.filter(|_| !window);
         let expected = if window { None } else { expected(known) };
         let origin = known.probe.origin().unwrap_or(Time::ZERO);
         let video = decision.video.as_ref().map(|track| match track.is_copied() {
-            true => Flow::Copied { start: None },
+            true => Flow::Copied { start: None, coarse: false },
             false => Flow::Encoded { rate: Some(track.encode.rate) },
         });
         // Matroska counts milliseconds: its packets jitter from run to run, and one could change sides.
         let coarse = known.probe.container() == Some(ffmpeg::Container::Matroska);
-        let sound = known.probe.audio().and_then(|stream| stream.start).map(|start| start - origin);
-        let audio = decision.audio.as_ref().map(|track| match track.is_copied() {
-            true => Flow::Copied { start: sound.filter(|_| coarse) },
+        let start = |stream| known.probe.stream(stream)?.start.map(|start| start - origin);
+        let audio = decision.audio.iter().map(|track| match track.is_copied() {
+            true => Flow::Copied { start: track.stream.and_then(start), coarse },
             false => Flow::Encoded { rate: None },
         });
         let rate = decision.video.as_ref().filter(|track| !track.is_copied()).map(|track| track.encode.rate);
@@ -412,14 +413,17 @@ impl Actor {
                 probe: Some(known.probe.clone()),
                 decision: decision.clone(),
                 place,
+                subtitles: false,
             },
             plan: Plan {
                 kind: input.kind,
                 first: next,
+                until: None,
                 from,
-                axis: if window { None } else { input.axis },
+                origin: axis.map(|axis| axis.origin),
+                delay: axis.map(|axis| axis.delay),
                 video,
-                audio,
+                audio: audio.collect(),
                 segment,
                 cuts,
                 lenient: misfit.filter(|count| *count > 1).map(|_| next),
@@ -787,7 +791,7 @@ impl Actor {
                 .filter_map(|living| living.vitals.dropped)
                 .reduce(|a, b| a + b),
             video: input.and_then(|input| input.decision.video.as_ref()).map(ToString::to_string),
-            audio: input.and_then(|input| input.decision.audio.as_ref()).map(ToString::to_string),
+            audio: input.and_then(|input| in_words(&input.decision)),
             restarts: self.restarts,
             retry_at,
             warnings: self.warnings.clone(),
@@ -822,6 +826,12 @@ impl Living {
             rss: self.vitals.rss,
         }
     }
+}
+
+/// What becomes of the sound tracks.
+fn in_words(decision: &Decision) -> Option<String> {
+    let tracks: Vec<_> = decision.audio.iter().map(ToString::to_string).collect();
+    (!tracks.is_empty()).then(|| tracks.join(", "))
 }
 
 /// Waits for the look at the input, if one is under way.

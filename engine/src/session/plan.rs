@@ -18,9 +18,9 @@ pub(super) fn expected(known: &Known) -> Option<Time> {
 /// film that is longer than its header says would be cut there.
 pub(super) fn padded(known: &Known, decision: &Decision, segment: Time) -> Option<Time> {
     let end = expected(known)?;
-    let sound = known.probe.audio()?.duration?;
-    let encoded = decision.audio.as_ref().is_some_and(|track| !track.is_copied());
-    (encoded && sound + segment < end).then(|| end + segment)
+    let encoded = decision.audio.iter().filter(|track| !track.is_copied());
+    let mut lengths = encoded.filter_map(|track| known.probe.stream(track.stream?)?.duration);
+    lengths.any(|sound| sound + segment < end).then(|| end + segment)
 }
 
 /// Where an encoded film is cut after `from`: whole frames, the first two segments of a film short, since a

@@ -1,8 +1,12 @@
 //! Whether what came is what was planned: frames on their grid, packets without a hole.
 
-use super::{AAC_PACKET, AudioLane, Axis, CLOCK_SLACK, Flow, Misfit, Piece};
+use super::{AudioLane, Flow, Misfit, Piece};
 use crate::mux::{Media, Rate, Sample, Time, Track};
 
+/// Samples of one AAC packet (ISO/IEC 14496-3).
+const AAC_PACKET: i64 = 1024;
+/// A copied packet whose time is off by no more than this was rounded by its container's clock.
+const CLOCK_SLACK: Time = Time::from_millis(2);
 /// No encoder sends a picture more than so many before its turn (H.264 allows 16 frames of reordering).
 const REORDERED: usize = 16;
 
@@ -16,22 +20,23 @@ pub(super) fn packet_ticks(track: &Track) -> i64 {
     }
 }
 
-/// Where a packet of a film belongs: encoded ones lie on whole packets from film time 0, copied ones on
-/// whole packets from the input's first. `None` where an encoded one lies more than two samples off.
-pub(super) fn on_grid(flow: Flow, pts: i64, scale: u32, frame: i64, axis: Axis) -> Option<i64> {
+/// Where a packet of a film belongs: encoded ones lie on whole packets from ffmpeg's time 0, copied ones of a
+/// coarse clock on whole packets from the input's first. `None` where an encoded one lies more than two samples
+/// off.
+pub(super) fn on_grid(flow: Flow, pts: i64, scale: u32, frame: i64, origin: Time) -> Option<i64> {
     let nearest = |start: i64| start + (pts - start + frame.div_euclid(2)).div_euclid(frame) * frame;
     match flow {
         Flow::Encoded { .. } => {
             // The grid is ffmpeg's film time; a film that is encoded has its origin there.
-            let exact = nearest(-axis.origin.ticks_in(scale));
+            let exact = nearest(-origin.ticks_in(scale));
             ((exact - pts).abs() < 2).then_some(exact)
         }
-        Flow::Copied { start: Some(start) } => {
-            let exact = nearest((start - axis.origin).ticks_in(scale));
+        Flow::Copied { start: Some(start), coarse: true } => {
+            let exact = nearest((start - origin).ticks_in(scale));
             let off = Time::new((exact - pts).abs(), scale);
             Some(if off <= CLOCK_SLACK { exact } else { pts })
         }
-        Flow::Copied { start: None } => Some(pts),
+        Flow::Copied { .. } => Some(pts),
     }
 }
 
@@ -81,6 +86,7 @@ pub(super) fn check_audio(
     lane: &AudioLane,
     track: &Track,
     splice: Option<Time>,
+    origin: Time,
 ) -> Result<(), Misfit> {
     let (scale, frame) = (track.timescale, packet_ticks(track));
     let hole = |from: i64| Misfit::AudioHole { number, from: Time::new(from, scale) };
@@ -95,7 +101,12 @@ pub(super) fn check_audio(
     {
         return Err(hole(end));
     }
-    if let (Some(boundary), Some(first)) = (splice, audio.first())
+    // Where the source's own sound begins later, it is not missed before.
+    let begins = match lane.flow {
+        Flow::Copied { start: Some(start), .. } => start - origin,
+        Flow::Copied { start: None, .. } | Flow::Encoded { .. } => Time::ZERO,
+    };
+    if let (Some(boundary), Some(first)) = (splice.map(|boundary| boundary.max(begins)), audio.first())
         && first.pts > boundary.ticks_in(scale) + frame + frame / 2
     {
         return Err(hole(boundary.ticks_in(scale)));

@@ -8,6 +8,8 @@ use crate::mux::{Item, Reader};
 const RATE: Rate = Rate { num: 25, den: 1 };
 const FRAME: i64 = 3600;
 const SOUND: Rendition = Rendition::Audio(0);
+const SECOND_SOUND: Rendition = Rendition::Audio(1);
+const COARSE: Flow = Flow::Copied { start: Some(Time::ZERO), coarse: true };
 
 fn track(init: &[u8]) -> Arc<Track> {
     let items = Reader::new(Time::ZERO).feed(init).expect("the fixture is whole");
@@ -20,7 +22,9 @@ fn track(init: &[u8]) -> Arc<Track> {
 fn cutter(plan: Plan) -> Cutter {
     let mut cutter = Cutter::new(plan);
     cutter.begin(Rendition::Video, track(include_bytes!("../fixtures/video-init.mp4"))).expect("it is clear");
-    cutter.begin(SOUND, track(include_bytes!("../fixtures/audio-init.mp4"))).expect("it is clear");
+    for sound in [SOUND, SECOND_SOUND] {
+        cutter.begin(sound, track(include_bytes!("../fixtures/audio-init.mp4"))).expect("it is clear");
+    }
     cutter
 }
 
@@ -53,10 +57,12 @@ fn encoded(from: i64) -> Plan {
     Plan {
         kind: Kind::Event,
         first: 0,
+        until: None,
         from: Time::from_secs(from),
-        axis: (from > 0).then_some(Axis { origin: Time::ZERO, delay: Time::ZERO }),
+        origin: (from > 0).then_some(Time::ZERO),
+        delay: (from > 0).then_some(Time::ZERO),
         video: Some(Flow::Encoded { rate }),
-        audio: Some(Flow::Encoded { rate: None }),
+        audio: vec![Flow::Encoded { rate: None }],
         segment: Time::from_secs(2),
         cuts: (1..=10).map(|n| Time::from_secs(from + 2 * n)).collect(),
         lenient: None,
@@ -66,16 +72,16 @@ fn encoded(from: i64) -> Plan {
 fn copied(kind: Kind) -> Plan {
     Plan {
         kind,
-        video: Some(Flow::Copied { start: None }),
-        audio: Some(Flow::Copied { start: Some(Time::ZERO) }),
+        video: Some(Flow::Copied { start: None, coarse: false }),
+        audio: vec![COARSE],
         cuts: Vec::new(),
         ..encoded(0)
     }
 }
 
 fn counts(cuts: &[Cut]) -> Vec<(u64, usize, usize)> {
-    let count = |samples: &Option<Vec<Sample>>| samples.as_ref().map_or(0, Vec::len);
-    cuts.iter().map(|cut| (cut.number, count(&cut.video), count(&cut.audio))).collect()
+    let frames = |cut: &Cut| cut.video.as_ref().map_or(0, Vec::len);
+    cuts.iter().map(|cut| (cut.number, frames(cut), cut.audio[0].len())).collect()
 }
 
 #[test]
@@ -85,10 +91,7 @@ fn an_encoded_film_is_cut_on_the_grid_and_its_priming_dropped() {
     let cuts = cutter.push(Rendition::Video, frames(0, 101, 50, 0)).expect("the picture fits");
     // 2 s are 93.75 packets: a packet belongs where it starts.
     assert_eq!(counts(&cuts), [(0, 50, 94), (1, 50, 94)]);
-    assert_eq!(
-        cuts[1].audio.as_ref().and_then(|audio| audio.first()).map(|first| first.pts),
-        Some(94 * 1024)
-    );
+    assert_eq!(cuts[1].audio[0].first().map(|first| first.pts), Some(94 * 1024));
 }
 
 #[test]
@@ -149,7 +152,8 @@ fn a_later_run_is_not_taken_for_a_silent_track_because_one_track_comes_first() {
 fn a_run_that_misses_its_boundary_is_found_out() {
     let mut cutter = cutter(Plan {
         first: 2,
-        axis: Some(Axis { origin: Time::ZERO, delay: Time::ZERO }),
+        origin: Some(Time::ZERO),
+        delay: Some(Time::ZERO),
         from: Time::from_secs(4),
         ..copied(Kind::Event)
     });
@@ -180,7 +184,7 @@ fn a_channel_drops_all_that_comes_before_its_first_key_frame() {
     let cuts = cutter.push(Rendition::Video, frames(20, 101, 50, 0)).expect("the picture fits");
     let first = &cuts[0];
     assert_eq!((first.start, first.end), (Time::ZERO, Time::from_secs(2)));
-    let audio = first.audio.as_ref().and_then(|audio| audio.first()).map(|sample| sample.pts);
+    let audio = first.audio[0].first().map(|sample| sample.pts);
     // The first packet at or after the key frame at 2 s.
     assert_eq!(audio, Some(94 * 1024 - 96_000));
 }
@@ -224,4 +228,207 @@ fn a_silent_track_does_not_wait_for_ever() {
     let mut cutter = cutter(copied(Kind::Window));
     let misfit = cutter.push(Rendition::Video, frames(0, 1000, 50, 0)).expect_err("no sound for 40 s");
     assert!(matches!(misfit, Misfit::Silent { .. }), "{misfit}");
+}
+
+/// A copied film of two sounds whose cut points are known: a key frame a second, a cut every two.
+fn timeline(first: u64) -> Plan {
+    let from = Time::from_secs(2 * first as i64);
+    Plan {
+        kind: Kind::Timeline,
+        first,
+        from,
+        origin: Some(Time::ZERO),
+        audio: vec![COARSE, COARSE],
+        cuts: (1..=5).map(|n| from + Time::from_secs(2 * n)).collect(),
+        ..copied(Kind::Timeline)
+    }
+}
+
+fn bounds(cuts: &[Cut]) -> Vec<(u64, f64, f64, bool)> {
+    cuts.iter().map(|cut| (cut.number, cut.start.seconds(), cut.end.seconds(), cut.last)).collect()
+}
+
+#[test]
+fn a_segment_waits_for_the_slowest_sound_which_is_read_first() {
+    let mut cutter = cutter(Plan { audio: vec![Flow::Encoded { rate: None }; 2], ..encoded(0) });
+    assert_eq!(cutter.behind(), None);
+    assert!(cutter.push(Rendition::Video, frames(0, 101, 50, 0)).expect("the picture fits").is_empty());
+    assert!(cutter.push(SOUND, packets(-1, 200)).expect("sound fits").is_empty());
+    assert_eq!((cutter.behind(), cutter.reached()), (Some(SECOND_SOUND), Time::ZERO));
+    let cuts = cutter.push(SECOND_SOUND, packets(-1, 100)).expect("sound fits");
+    assert_eq!(cuts.len(), 1);
+    assert_eq!((cuts[0].audio[0].len(), cuts[0].audio[1].len()), (94, 94));
+    // A sound that has ended is not waited for.
+    let cuts = cutter.finish(SECOND_SOUND).expect("nothing is wrong");
+    assert_eq!((cuts.len(), cuts[0].audio[1].len()), (1, 6));
+    assert_eq!(cutter.behind(), Some(Rendition::Video));
+}
+
+#[test]
+fn the_slowest_of_many_tracks_counts_as_silent() {
+    let mut cutter = cutter(timeline(0));
+    cutter.push(SOUND, packets(0, 400)).expect("sound fits");
+    cutter.push(Rendition::Video, frames(0, 200, 25, 0)).expect("the picture fits");
+    let misfit = cutter.push(SOUND, packets(400, 1500)).expect_err("the second sound is 32 s behind");
+    assert!(matches!(misfit, Misfit::Silent { .. }), "{misfit}");
+}
+
+#[test]
+fn a_copied_timeline_is_cut_where_it_was_planned_and_at_no_other_key_frame() {
+    let mut cutter = cutter(timeline(0));
+    for sound in [SOUND, SECOND_SOUND] {
+        cutter.push(sound, packets(0, 400)).expect("sound fits");
+    }
+    let cuts = cutter.push(Rendition::Video, frames(0, 151, 25, 2 * FRAME)).expect("the picture fits");
+    assert_eq!(counts(&cuts), [(0, 50, 94), (1, 50, 94), (2, 50, 94)]);
+    assert_eq!(bounds(&cuts)[2], (2, 4.0, 6.0, false));
+    assert_eq!(cutter.axis(), Some(Axis { origin: Time::ZERO, delay: Time::from_millis(80) }));
+}
+
+#[test]
+fn a_segment_counts_by_the_plan_and_not_by_what_a_coarse_clock_makes_of_it() {
+    let mut cutter =
+        cutter(Plan { cuts: vec![Time::from_millis(1_999), Time::from_millis(4_001)], ..timeline(0) });
+    for sound in [SOUND, SECOND_SOUND] {
+        cutter.push(sound, packets(0, 400)).expect("sound fits");
+    }
+    let cuts = cutter.push(Rendition::Video, frames(0, 101, 25, 0)).expect("the picture fits");
+    assert_eq!(bounds(&cuts), [(0, 0.0, 1.999, false), (1, 1.999, 4.001, false)]);
+}
+
+#[test]
+fn a_cut_whose_key_frame_never_comes_is_found_at_the_next_one_or_at_the_end() {
+    let mut picture = frames(0, 120, 25, 0);
+    picture[50].sync = false;
+    let expected = Misfit::NoKeyFrame { number: 0, expected: Time::from_secs(2) };
+    let mut early = cutter(timeline(0));
+    assert_eq!(early.push(Rendition::Video, picture.clone()).expect_err("no key frame at 2 s"), expected);
+    let mut late = cutter(timeline(0));
+    late.push(Rendition::Video, picture[..75].to_vec()).expect("a key frame may still come");
+    assert_eq!(late.finish(Rendition::Video).expect_err("none came"), expected);
+}
+
+#[test]
+fn a_later_run_of_a_timeline_drops_what_comes_before_its_boundary_and_fixes_the_delay() {
+    let mut cutter = cutter(timeline(2));
+    for sound in [SOUND, SECOND_SOUND] {
+        cutter.push(sound, packets(140, 400)).expect("sound fits");
+    }
+    let cuts = cutter.push(Rendition::Video, frames(75, 151, 25, 2 * FRAME)).expect("the picture fits");
+    assert_eq!(counts(&cuts), [(2, 50, 94)]);
+    assert_eq!(cuts[0].audio[1].first().map(|sample| sample.pts), Some(188 * 1024));
+    assert_eq!(cutter.axis(), Some(Axis { origin: Time::ZERO, delay: Time::from_millis(80) }));
+    assert_eq!(cutter.reached(), Time::from_secs(6));
+}
+
+/// Frames of groups whose key frame is followed by two that are shown before it.
+fn open_groups(from: i64, to: i64) -> Vec<Sample> {
+    let mut all = frames(from, to, 25, 4 * FRAME);
+    for key in (0..all.len()).rev().filter(|n| all[*n].sync).collect::<Vec<_>>() {
+        let shown = all[key].pts;
+        for (n, pts) in [(key, shown), (key + 1, shown - 2 * FRAME), (key + 2, shown - FRAME)] {
+            if let Some(sample) = all.get_mut(n) {
+                sample.pts = pts;
+            }
+        }
+        // What was shown there moves on to where the leading pictures were sent.
+        for (n, pts) in [(key.wrapping_sub(2), shown - 4 * FRAME), (key.wrapping_sub(1), shown - 3 * FRAME)] {
+            if let Some(sample) = all.get_mut(n) {
+                sample.pts = pts;
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn leading_pictures_stay_with_their_key_frame_but_for_the_first_of_the_film() {
+    let leading = |cut: &Cut, start: i64| {
+        cut.video.iter().flatten().filter(|sample| sample.pts < start * 90_000).count()
+    };
+    let run = |first: u64, from: i64| {
+        let mut cutter = cutter(Plan { audio: Vec::new(), ..timeline(first) });
+        cutter.push(Rendition::Video, open_groups(from, from + 120)).expect("the picture fits")
+    };
+    let whole = run(0, 0);
+    assert_eq!((whole.len(), leading(&whole[0], 0), leading(&whole[1], 2)), (2, 0, 2));
+    let later = run(1, 50);
+    assert_eq!((later[0].number, leading(&later[0], 2)), (1, 2));
+    assert_eq!(later[0].video, whole[1].video);
+}
+
+#[test]
+fn a_run_that_is_to_end_before_the_film_makes_nothing_beyond() {
+    let mut cutter = cutter(Plan { until: Some(2), ..timeline(0) });
+    for sound in [SOUND, SECOND_SOUND] {
+        cutter.push(sound, packets(0, 200)).expect("sound fits");
+    }
+    let mut cuts = cutter.push(Rendition::Video, frames(0, 104, 25, 0)).expect("the picture fits");
+    cuts.extend(cutter.finish(Rendition::Video).expect("nothing is wrong"));
+    assert_eq!(bounds(&cuts), [(0, 0.0, 2.0, false), (1, 2.0, 4.0, false)]);
+}
+
+#[test]
+fn a_run_that_ends_on_its_boundary_does_not_end_the_film() {
+    let mut cutter = cutter(Plan { until: Some(2), kind: Kind::Timeline, ..encoded(0) });
+    cutter.push(SOUND, packets(-1, 200)).expect("sound fits");
+    let mut cuts = cutter.push(Rendition::Video, frames(0, 100, 50, 0)).expect("the picture fits");
+    cuts.extend(cutter.finish(Rendition::Video).expect("nothing is wrong"));
+    assert_eq!(bounds(&cuts), [(0, 0.0, 2.0, false), (1, 2.0, 4.0, false)]);
+}
+
+#[test]
+fn a_film_ends_where_it_ends_and_its_sound_with_it() {
+    // Longer than was planned, and shorter.
+    for (frames_made, end) in [(290, 11.6), (230, 9.2)] {
+        let mut cutter = cutter(timeline(0));
+        for sound in [SOUND, SECOND_SOUND] {
+            cutter.push(sound, packets(0, 620)).expect("sound fits");
+        }
+        let mut cuts =
+            cutter.push(Rendition::Video, frames(0, frames_made, 25, 0)).expect("the picture fits");
+        cuts.extend(cutter.finish(Rendition::Video).expect("nothing is wrong"));
+        let last = cuts.last().expect("there are five or six");
+        assert_eq!((last.end.seconds(), last.last), (end, true));
+        let sound = last.audio[0].last().map(|sample| Time::new(sample.pts, 48_000));
+        assert!(sound.is_some_and(|at| at < last.end), "{sound:?}");
+        // What the sound still sends is dropped at once.
+        cutter.push(SOUND, packets(620, 2000)).expect("nobody waits for it");
+        assert!(cutter.waiting_bytes < 1000);
+    }
+}
+
+#[test]
+fn copied_sound_may_begin_late_and_end_early() {
+    let late = Flow::Copied { start: Some(Time::new(100 * 1024, 48_000)), coarse: false };
+    let mut cutter = cutter(Plan { audio: vec![COARSE, late], ..timeline(1) });
+    cutter.push(SOUND, packets(90, 500)).expect("sound fits");
+    cutter.push(SECOND_SOUND, packets(100, 150)).expect("sound fits");
+    let mut cuts = cutter.push(Rendition::Video, frames(50, 251, 25, 0)).expect("the picture fits");
+    cuts.extend(cutter.finish(SECOND_SOUND).expect("nothing is wrong"));
+    let second: Vec<_> = cuts.iter().map(|cut| cut.audio[1].len()).collect();
+    assert_eq!(second, [50, 0, 0, 0]);
+}
+
+#[test]
+fn sound_alone_is_cut_at_the_planned_packets() {
+    let cut = |n: i64| Time::new(n * 94 * 1024, 48_000);
+    let plan = |first: u64| Plan {
+        video: None,
+        from: cut(first as i64),
+        cuts: (first as i64 + 1..=first as i64 + 5).map(cut).collect(),
+        ..timeline(first)
+    };
+    let mut cutter = cutter(plan(1));
+    cutter.push(SOUND, packets(90, 300)).expect("sound fits");
+    let mut cuts = cutter.push(SECOND_SOUND, packets(90, 300)).expect("sound fits");
+    assert_eq!(cuts.iter().map(|cut| cut.audio[1].len()).collect::<Vec<_>>(), [94, 94]);
+    assert_eq!(cuts[0].audio[0].first().map(|sample| sample.pts), Some(94 * 1024));
+    cuts.extend(cutter.finish(SOUND).expect("nothing is wrong"));
+    cuts.extend(cutter.finish(SECOND_SOUND).expect("nothing is wrong"));
+    let last = cuts.last().expect("there are three");
+    assert_eq!(
+        (last.number, last.start, last.end, last.last),
+        (3, cut(3), Time::new(300 * 1024, 48_000), true)
+    );
 }

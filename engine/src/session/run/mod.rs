@@ -141,7 +141,10 @@ pub(super) async fn drive(
         outputs: command
             .outputs
             .iter()
-            .map(|output| if *output == Output::Progress { Pipe::Small } else { Pipe::Media })
+            .map(|output| match output {
+                Output::Progress | Output::Subtitles(_) => Pipe::Small,
+                Output::Video | Output::Audio(_) => Pipe::Media,
+            })
             .collect(),
         stdout: None,
         label: format!("{}-{run}", launch.session),
@@ -217,7 +220,8 @@ impl Running {
                 let feeds = match output {
                     Output::Progress => Feeds::Progress,
                     Output::Video => media(Rendition::Video),
-                    Output::Audio => media(Rendition::Audio(0)),
+                    Output::Audio(n) => media(Rendition::Audio(*n)),
+                    Output::Subtitles(_) => Feeds::Text,
                 };
                 Source { pipe: Some(pipe), feeds }
             })
@@ -343,6 +347,8 @@ impl Running {
                 self.lines.feed(&self.scratch[..read], &mut lines);
                 self.note(lines);
             }
+            // Nobody asks for them yet.
+            Chunk::Text => {}
             Chunk::Media { source, read } => {
                 let Some(Source { feeds: Feeds::Media { rendition, reader }, .. }) =
                     self.pipes.get_mut(source)
@@ -393,7 +399,7 @@ impl Running {
                         self.lines.finish(&mut lines);
                         self.note(lines);
                     }
-                    Feeds::Media { .. } | Feeds::Progress => {}
+                    Feeds::Media { .. } | Feeds::Progress | Feeds::Text => {}
                 }
             }
         }
@@ -511,7 +517,7 @@ impl Running {
             let Some(track) = self.cutter.track(rendition) else { continue };
             let samples = match rendition {
                 Rendition::Video => cut.video.as_deref(),
-                Rendition::Audio(_) => cut.audio.as_deref(),
+                Rendition::Audio(n) => cut.audio.get(usize::from(n)).map(Vec::as_slice),
             };
             let samples = samples.unwrap_or_default();
             let known = self.launch.tracks.iter().find(|(known, _)| *known == rendition);
@@ -574,7 +580,7 @@ impl Running {
     fn renditions(&self) -> impl Iterator<Item = Rendition> + use<> {
         let plan = &self.launch.plan;
         let video = plan.video.is_some().then_some(Rendition::Video);
-        let audio = plan.audio.is_some().then_some(Rendition::Audio(0));
+        let audio = (0..).take(plan.audio.len()).map(Rendition::Audio);
         video.into_iter().chain(audio)
     }
 

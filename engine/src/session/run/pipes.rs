@@ -18,13 +18,20 @@ pub(super) struct Source {
 pub(super) enum Feeds {
     Progress,
     Log,
-    Media { rendition: Rendition, reader: Box<Reader> },
+    /// Subtitles as text.
+    Text,
+    Media {
+        rendition: Rendition,
+        reader: Box<Reader>,
+    },
 }
 
 /// What one read gave.
 pub(super) enum Chunk {
     Progress(usize),
     Log(usize),
+    /// Of a text, which lies in the scratch.
+    Text,
     Media {
         source: usize,
         read: usize,
@@ -79,7 +86,7 @@ impl Source {
     fn rendition(&self) -> Option<Rendition> {
         match &self.feeds {
             Feeds::Media { rendition, .. } => Some(*rendition),
-            Feeds::Progress | Feeds::Log => None,
+            Feeds::Progress | Feeds::Log | Feeds::Text => None,
         }
     }
 
@@ -87,7 +94,7 @@ impl Source {
         let Some(pipe) = &mut self.pipe else { return Poll::Pending };
         let mut buffer = match &mut self.feeds {
             Feeds::Media { reader, .. } => ReadBuf::new(reader.room()),
-            Feeds::Progress | Feeds::Log => ReadBuf::new(scratch),
+            Feeds::Progress | Feeds::Log | Feeds::Text => ReadBuf::new(scratch),
         };
         // A pipe that can't be read has ended, for whatever reason.
         let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer))
@@ -96,6 +103,7 @@ impl Source {
             _ if read == 0 => Chunk::End(place),
             Feeds::Progress => Chunk::Progress(read),
             Feeds::Log => Chunk::Log(read),
+            Feeds::Text => Chunk::Text,
             Feeds::Media { .. } => Chunk::Media { source: place, read },
         })
     }
