@@ -21,6 +21,8 @@
 //! This module knows media, processes and files. It does not know HTTP, nor how a session is shown.
 
 mod actor;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the runs of a timeline feed it"))]
+mod cues;
 mod cut;
 mod handle;
 mod inputs;
