@@ -63,6 +63,8 @@ pub enum Reason {
     Protocol,
     /// It redirects without end.
     Redirects,
+    /// It sends something else than the part that was asked for.
+    Part,
 }
 
 impl fmt::Display for Reason {
@@ -77,6 +79,7 @@ impl fmt::Display for Reason {
             Self::Closed => "it closed the connection",
             Self::Protocol => "its answer is not valid HTTP",
             Self::Redirects => "it redirects too often",
+            Self::Part => "it does not send the part of the file that was asked for",
         })
     }
 }

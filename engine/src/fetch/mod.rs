@@ -1,5 +1,5 @@
 //! Asks a source directly, under the rules for addresses: the first bytes of an input, by which its
-//! container is told, and whether its server knows ranges.
+//! container is told, whether its server knows ranges, and then parts of it.
 //!
 //! Every redirect is looked at before it is followed, and every answer of the resolver before it is
 //! connected to. A connection lasts no longer than its question: sources count them.
@@ -10,7 +10,7 @@ mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,9 +110,10 @@ impl Fetcher {
         let deadline = Instant::now() + limit;
         match address.place() {
             Place::Http(url) => {
-                let (response, final_url) = timeout_at(deadline, self.open(url, source))
-                    .await
-                    .map_err(|_| FetchError::TimedOut)??;
+                let (response, final_url) =
+                    timeout_at(deadline, self.open(url, source, 0, FIRST_BYTES as u64))
+                        .await
+                        .map_err(|_| FetchError::TimedOut)??;
                 read_answer(response, final_url, deadline).await
             }
             Place::File(path) => {
@@ -124,8 +125,47 @@ impl Fetcher {
         }
     }
 
-    /// Asks, following redirects under the rules, until there is an answer with a body.
-    async fn open(&self, url: &Url, source: Option<&Source>) -> Result<(Response, Url), FetchError> {
+    /// `length` bytes of `address` from `from` on, or fewer where it ends before, within `limit`. A server that
+    /// sends anything else has failed. When this returns, or is dropped, the connection is gone.
+    pub async fn range(
+        &self,
+        address: &Address,
+        source: Option<&Source>,
+        from: u64,
+        length: u64,
+        limit: Duration,
+    ) -> Result<Bytes, FetchError> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let deadline = Instant::now() + limit;
+        match address.place() {
+            Place::Http(url) => {
+                let asked = async {
+                    let (response, _) = self.open(url, source, from, length).await?;
+                    read_part(response, from, length).await
+                };
+                timeout_at(deadline, asked).await.map_err(|_| FetchError::TimedOut)?
+            }
+            Place::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || read_file_part(&path, from, length));
+                let read = timeout_at(deadline, read).await.map_err(|_| FetchError::TimedOut)?;
+                read.map_err(|_| FetchError::unreachable(Reason::Closed))?
+            }
+        }
+    }
+
+    /// Asks for a range, following redirects under the rules, until there is an answer with a body.
+    async fn open(
+        &self,
+        url: &Url,
+        source: Option<&Source>,
+        from: u64,
+        length: u64,
+    ) -> Result<(Response, Url), FetchError> {
+        let range = format!("bytes={from}-{}", from.saturating_add(length - 1));
+        let range = HeaderValue::from_str(&range).expect("digits are a header value");
         let first = url.origin();
         let mut url = url.clone();
         for _ in 0..=REDIRECTS {
@@ -134,7 +174,8 @@ impl Fetcher {
                 // The client's resolver sees no port; it would take this host for the one in the config.
                 self.rules.resolve_url(&url).await?;
             }
-            let headers = self.headers(source, url.origin() == first);
+            let mut headers = self.headers(source, url.origin() == first);
+            headers.insert(RANGE, range.clone());
             let request = self.client.request(Method::GET, url.clone()).headers(headers);
             let response = request.send().await.map_err(|error| FetchError::of_client(&error))?;
             let Some(next) = redirection(&response, &url)? else {
@@ -147,7 +188,6 @@ impl Fetcher {
 
     fn headers(&self, source: Option<&Source>, at_home: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(RANGE, HeaderValue::from_static("bytes=0-65535"));
         let user_agent = source.and_then(|source| source.user_agent.as_ref()).unwrap_or(&self.user_agent);
         // The config has refused whatever is no header; a value that slipped through is left out.
         if let Ok(value) = HeaderValue::from_str(user_agent.text().unwrap_or(FFMPEGS_OWN)) {
@@ -215,7 +255,8 @@ async fn read_answer(
         StatusCode::OK => (false, number(response.headers(), &CONTENT_LENGTH)),
         // A part that is not the beginning is not what was asked for.
         StatusCode::PARTIAL_CONTENT => {
-            content_range(response.headers()).ok_or(FetchError::unreachable(Reason::Protocol))?
+            let range = content_range(response.headers()).filter(|range| range.from == 0);
+            (true, range.ok_or(FetchError::unreachable(Reason::Protocol))?.length)
         }
         status if is_nothing(status, response.headers()) => return Err(FetchError::Empty),
         status => return Err(FetchError::of_status(status)),
@@ -249,27 +290,57 @@ async fn read_body(response: &mut Response, deadline: Instant) -> Result<Bytes, 
     if bytes.is_empty() { Err(FetchError::Empty) } else { Ok(bytes.freeze()) }
 }
 
+/// The part and nothing but the part.
+async fn read_part(mut response: Response, from: u64, length: u64) -> Result<Bytes, FetchError> {
+    let wrong = FetchError::unreachable(Reason::Part);
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {}
+        StatusCode::OK => return Err(wrong),
+        status => return Err(FetchError::of_status(status)),
+    }
+    let range = content_range(response.headers()).filter(|range| range.from == from);
+    let part = range.and_then(|range| range.to?.checked_sub(from)?.checked_add(1));
+    let part = part.filter(|part| *part <= length).and_then(|part| usize::try_from(part).ok());
+    let Some(part) = part else { return Err(wrong) };
+    let mut bytes = BytesMut::with_capacity(part);
+    while bytes.len() < part {
+        let chunk = response.chunk().await.map_err(|error| FetchError::of_client(&error))?;
+        let chunk = chunk.ok_or(FetchError::unreachable(Reason::Closed))?;
+        bytes.extend_from_slice(&chunk[..chunk.len().min(part - bytes.len())]);
+    }
+    Ok(bytes.freeze())
+}
+
 fn is_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
     let empty = status == StatusCode::RANGE_NOT_SATISFIABLE
         && headers.get(CONTENT_RANGE).is_some_and(|value| value.as_bytes() == b"bytes */0");
     empty || status == StatusCode::NO_CONTENT
 }
 
-/// Whether a `Content-Range` is the beginning, as a 206 must have it, and the length of the whole.
-fn content_range(headers: &HeaderMap) -> Option<(bool, Option<u64>)> {
+/// What a `Content-Range` says of a part.
+struct Range {
+    from: u64,
+    /// The last byte. Some servers leave it out for the beginning.
+    to: Option<u64>,
+    /// Of the whole, where it is known.
+    length: Option<u64>,
+}
+
+fn content_range(headers: &HeaderMap) -> Option<Range> {
     let value = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, length) = value.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
-    let (from, _) = range.split_once('-')?;
-    (from.trim().parse() == Ok(0_u64)).then(|| (true, length.trim().parse().ok()))
+    let (from, to) = range.split_once('-')?;
+    let from = from.trim().parse().ok()?;
+    Some(Range { from, to: to.trim().parse().ok(), length: length.trim().parse().ok() })
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// The path is one that the rules have seen, but that was a moment ago: what is there now must be neither a
-/// link nor something whose opening waits.
-fn read_file(path: &Path) -> Result<FirstBytes, FetchError> {
+/// Opens a file, and tells its length. The path is one that the rules have seen, but that was a moment ago: what
+/// is there now must be neither a link nor something whose opening waits.
+fn open_file(path: &Path) -> Result<(File, u64), FetchError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = open.map_err(|error| FetchError::of_file(&error))?;
@@ -277,12 +348,25 @@ fn read_file(path: &Path) -> Result<FirstBytes, FetchError> {
     if !metadata.is_file() {
         return Err(FetchError::Forbidden(AddressError::NotRegular));
     }
+    Ok((file, metadata.len()))
+}
+
+fn read_file(path: &Path) -> Result<FirstBytes, FetchError> {
+    let (file, length) = open_file(path)?;
     let bytes = read_beginning(file).map_err(|error| FetchError::of_file(&error))?;
     if bytes.is_empty() {
         return Err(FetchError::Empty);
     }
     let final_url = Url::from_file_path(path).map_err(|()| FetchError::unreachable(Reason::Protocol))?;
-    Ok(FirstBytes { bytes, ranges: true, length: Some(metadata.len()), content_type: None, final_url })
+    Ok(FirstBytes { bytes, ranges: true, length: Some(length), content_type: None, final_url })
+}
+
+fn read_file_part(path: &Path, from: u64, length: u64) -> Result<Bytes, FetchError> {
+    let (file, whole) = open_file(path)?;
+    let part = usize::try_from(whole.saturating_sub(from).min(length));
+    let mut bytes = vec![0; part.map_err(|_| FetchError::unreachable(Reason::Part))?];
+    file.read_exact_at(&mut bytes, from).map_err(|error| FetchError::of_file(&error))?;
+    Ok(bytes.into())
 }
 
 fn read_beginning(file: File) -> std::io::Result<Bytes> {

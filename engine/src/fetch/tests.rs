@@ -135,6 +135,88 @@ async fn a_range_is_asked_for_and_a_206_tells_the_length_of_the_whole() {
     assert!(request.contains("\r\nuser-agent: vlc/"), "{request}");
 }
 
+async fn ask_part(server: &Server, path: &str, from: u64, length: u64) -> Result<Bytes, FetchError> {
+    let rules = loopback();
+    let address = Address::parse(&server.url(path), &rules)?;
+    fetcher(&rules).range(&address, None, from, length, LIMIT).await
+}
+
+fn part(range: &str, body: &[u8]) -> Answer {
+    let head = format!("206 Partial Content\r\nContent-Range: {range}\r\nContent-Length: {}", body.len());
+    answer(&head, body)
+}
+
+#[tokio::test]
+async fn a_part_is_asked_for_and_comes_whole_or_shortened_by_the_end_of_the_file() {
+    let server = Server::start(|path| match path {
+        "/whole" => part("bytes 1000-1003/2000", b"part"),
+        "/end" => part("bytes 1000-1001/1002", b"pa"),
+        "/longer" => answer("206 Whatever\r\nContent-Range: bytes 1000-1003/*", b"part and more"),
+        _ => redirect_to("/whole"),
+    })
+    .await;
+    for (path, expected) in [("/whole", "part"), ("/end", "pa"), ("/longer", "part"), ("/moved", "part")] {
+        let bytes = ask_part(&server, path, 1_000, 4).await.unwrap();
+        assert_eq!(&bytes[..], expected.as_bytes(), "{path}");
+    }
+    assert!(server.request(0).contains("\r\nrange: bytes=1000-1003\r\n"), "{}", server.request(0));
+    assert_eq!(ask_part(&server, "/whole", 1_000, 0).await, Ok(Bytes::new()));
+}
+
+#[tokio::test]
+async fn anything_but_the_part_that_was_asked_for_is_an_error() {
+    let server = Server::start(|path| match path {
+        "/all" => answer("200 OK", b"the whole film"),
+        "/earlier" => part("bytes 0-3/2000", b"film"),
+        "/more" => part("bytes 1000-1004/2000", b"parts"),
+        "/backwards" => part("bytes 1000-3/2000", b"film"),
+        "/open" => part("bytes 1000-/2000", b"film"),
+        "/unsaid" => answer("206 Partial Content", b"film"),
+        "/short" => answer("206 Whatever\r\nContent-Range: bytes 1000-1003/2000", b"pa"),
+        "/gone" => answer("404 Not Found", b""),
+        _ => answer("416 Range Not Satisfiable\r\nContent-Range: bytes */900", b""),
+    })
+    .await;
+    let wrong = FetchError::unreachable(Reason::Part);
+    for path in ["/all", "/earlier", "/more", "/backwards", "/open", "/unsaid"] {
+        assert_eq!(ask_part(&server, path, 1_000, 4).await, Err(wrong.clone()), "{path}");
+    }
+    let check = async |path: &str| ask_part(&server, path, 1_000, 4).await.unwrap_err();
+    assert_eq!(check("/short").await, FetchError::unreachable(Reason::Closed));
+    assert_eq!(check("/gone").await, FetchError::NotFound { status: 404 });
+    assert_eq!(check("/behind").await, FetchError::Status { status: 416 });
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_come_ends_at_the_limit() {
+    let server = Server::start(|_| {
+        let head = "206 Partial Content\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4";
+        Answer { then: Then::Silence, ..answer(head, b"fi") }
+    })
+    .await;
+    let rules = loopback();
+    let address = Address::parse(&server.url("/"), &rules).unwrap();
+    let asked = fetcher(&rules).range(&address, None, 0, 4, Duration::from_millis(200)).await;
+    assert_eq!(asked, Err(FetchError::TimedOut));
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_read_under_the_same_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = rules(&[], &[directory.path()], &[]);
+    let film = directory.path().join("film.mkv");
+    std::fs::write(&film, b"the film").unwrap();
+    let address = Address::parse(film.to_str().unwrap(), &rules).unwrap();
+    let fetcher = fetcher(&rules);
+    let ask = async |from, length| fetcher.range(&address, None, from, length, LIMIT).await;
+    assert_eq!(ask(4, 2).await.unwrap(), "fi");
+    assert_eq!(ask(4, u64::MAX).await.unwrap(), "film");
+    assert_eq!(ask(u64::MAX, 4).await.unwrap(), "");
+    std::fs::remove_file(&film).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &film).unwrap();
+    assert_eq!(ask(0, 4).await, Err(FetchError::Forbidden(AddressError::NotRegular)));
+}
+
 #[tokio::test]
 async fn a_server_without_ranges_is_read_no_further_than_the_first_bytes() {
     let server = Server::start(|_| Answer {

@@ -38,6 +38,8 @@ pub struct Probe {
 pub struct Stream {
     /// Its number in the input, which `-map` takes.
     pub index: u32,
+    /// The container's own number for it, such as MP4's track; Matroska's is not told.
+    pub id: Option<u32>,
     /// What it carries.
     pub kind: StreamKind,
     /// The codec's name; `None` where ffmpeg knows none, and so can't decode it either.
@@ -275,6 +277,7 @@ impl Stream {
         let flag = |name: &str| number(&value["disposition"][name]) == Some(1);
         Some(Self {
             index: small(&value["index"])?,
+            id: hexadecimal(&value["id"]),
             kind,
             codec: text(&value["codec_name"]).filter(|name| name != "unknown" && name != "none"),
             tag: text(&value["codec_tag_string"]).filter(|tag| !tag.starts_with('[')),
@@ -339,6 +342,11 @@ fn number(value: &Value) -> Option<u64> {
 
 fn small(value: &Value) -> Option<u32> {
     signed(value)?.try_into().ok()
+}
+
+/// `0x1`, as ffprobe writes what the container calls a stream.
+fn hexadecimal(value: &Value) -> Option<u32> {
+    u32::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 /// `30000/1001` or `64:45`; `0/0` and `0:1` are ffprobe's words for unknown.

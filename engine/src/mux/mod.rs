@@ -10,6 +10,7 @@
 mod boxes;
 mod entry;
 mod esds;
+pub mod index;
 mod moof;
 mod moov;
 mod nal;

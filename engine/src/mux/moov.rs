@@ -60,7 +60,7 @@ pub(super) fn parse(moov: &[u8], lead: Time) -> Result<(Track, Axis), Fault> {
 }
 
 /// Goes down a path of boxes.
-fn inside<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+pub(super) fn inside<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     path.iter().try_fold(body, |body, name| Boxes::find(body, name))
 }
 
@@ -82,11 +82,11 @@ fn header(tkhd: &[u8]) -> Option<(u32, Display)> {
 }
 
 /// `mvhd` and `mdhd` begin alike: the ticks in a second.
-fn ticks(header: &[u8]) -> Option<u32> {
+pub(super) fn ticks(header: &[u8]) -> Option<u32> {
     behind_dates(header)?.1.u32().filter(|scale| *scale > 0)
 }
 
-fn handler(hdlr: &[u8]) -> Option<FourCc> {
+pub(super) fn handler(hdlr: &[u8]) -> Option<FourCc> {
     let mut fields = Fields::new(hdlr);
     fields.skip(8)?;
     fields.array().map(FourCc)

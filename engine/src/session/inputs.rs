@@ -1,18 +1,20 @@
-//! What is known about an address: its first bytes, the probe, and the memory of both.
+//! What is known about an address: its first bytes, the probe, the index of its key frames, and the memory of
+//! all three.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::run::{failure_fault, shown};
 use super::{Cause, Code, Fault, Heals};
 use crate::address::{Address, AddressError, Mask, Meaning, Rules};
 use crate::config::{Config, Source, UserAgent};
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{FetchError, Fetcher, FirstBytes};
 use crate::ffmpeg::{self, Container, Evidence, Input, Lines, Probe, ProbeError, Sniff, Transport};
+use crate::mux::index::{self, KeyFrames, Layout, NoIndex, Step};
 use crate::process::{CaptureError, Launcher, Order, Pipe, SpawnError, capture};
 
 /// What was learnt is believed for this long.
@@ -44,6 +46,10 @@ pub(super) struct Known {
     pub ranges: bool,
     /// It has an end: a length, or a playlist that says so.
     pub bounded: bool,
+    /// Bytes of the whole, where it is known.
+    pub length: Option<u64>,
+    /// Where its video may be cut without encoding it.
+    pub keys: Result<Arc<KeyFrames>, NoIndex>,
     at: Instant,
 }
 
@@ -64,13 +70,14 @@ impl Inputs {
 
     /// Looks at an address, or remembers.
     pub(super) async fn look(&self, address: &Address, source: Option<&Source>) -> Result<Arc<Known>, Fault> {
-        let looked = tokio::time::timeout(self.limit, async {
+        let deadline = Instant::now() + self.limit;
+        let looked = timeout_at(deadline, async {
             if let Some(known) = self.remembered(address) {
                 // What was allowed then may point elsewhere now.
                 self.rules.resolve(address).await.map_err(|error| address_fault(&error))?;
                 return Ok(known);
             }
-            self.look_anew(address, source).await
+            self.look_anew(address, source, deadline).await
         });
         looked.await.unwrap_or_else(|_| {
             let reason = format!(
@@ -91,7 +98,12 @@ impl Inputs {
         (known.at.elapsed() < BELIEVED).then_some(known)
     }
 
-    async fn look_anew(&self, address: &Address, source: Option<&Source>) -> Result<Arc<Known>, Fault> {
+    async fn look_anew(
+        &self,
+        address: &Address,
+        source: Option<&Source>,
+        deadline: Instant,
+    ) -> Result<Arc<Known>, Fault> {
         let first = self
             .fetcher
             .first_bytes(address, source, self.limit)
@@ -129,7 +141,20 @@ impl Inputs {
         // A playlist's segments are asked for whole; where it ends, any of them can be asked for again, and where
         // it does not they are gone after a while, whatever the server does for the playlist itself.
         let ranges = if container == Container::Hls { playlist_ended } else { first.ranges };
-        let known = Arc::new(Known { input, probe, ranges, bounded, at: Instant::now() });
+        let keys = self.key_frames(address, source, &first, &probe, deadline).await.map(Arc::new);
+        // A source that failed for a moment is asked again by the next who wants the film.
+        let passing = matches!(keys, Err(NoIndex::Unreadable(_)));
+        let length = first.length;
+        let known = Arc::new(Known { input, probe, ranges, bounded, length, keys, at: Instant::now() });
+        match &known.keys {
+            Ok(keys) => {
+                tracing::debug!(length = known.length, keys = keys.times.len(), by = ?keys.by, "indexed")
+            }
+            Err(why) => tracing::debug!(length = known.length, %why, "no index of key frames"),
+        }
+        if passing {
+            return Ok(known);
+        }
         let mut all = self.lock();
         if all.len() >= MOST {
             all.retain(|_, known| known.at.elapsed() < BELIEVED / 2);
@@ -138,6 +163,53 @@ impl Inputs {
             all.insert(address.as_ffmpeg().to_owned(), known.clone());
         }
         Ok(known)
+    }
+
+    /// The index of key frames, read in what is left of the time. A film without one is encoded, so nothing that
+    /// goes wrong here is a failure.
+    async fn key_frames(
+        &self,
+        address: &Address,
+        source: Option<&Source>,
+        first: &FirstBytes,
+        probe: &Probe,
+        deadline: Instant,
+    ) -> Result<KeyFrames, NoIndex> {
+        let Some(video) = probe.video().filter(|video| video.codec.as_deref() == Some("h264")) else {
+            return Err(NoIndex::NotCopied);
+        };
+        let layout = match probe.container() {
+            Some(Container::Mp4) => Layout::Mp4,
+            Some(Container::Matroska) => Layout::Matroska,
+            _ => return Err(NoIndex::Container),
+        };
+        let Some(length) = first.length.filter(|_| first.ranges) else { return Err(NoIndex::Ranges) };
+        let stream = index::Stream { index: video.index, id: video.id };
+        let mut reader = index::Reader::new(layout, stream, length, first.bytes.clone());
+        loop {
+            // A table of a long film takes its time, which no other task should wait for.
+            let stepped = tokio::task::spawn_blocking(move || {
+                let step = reader.next();
+                (reader, step)
+            });
+            let unreadable = |error: &dyn std::error::Error| NoIndex::Unreadable(error.to_string());
+            let (back, step) = timeout_at(deadline, stepped)
+                .await
+                .map_err(|_| unreadable(&FetchError::TimedOut))?
+                .map_err(|error| unreadable(&error))?;
+            reader = back;
+            let (from, length) = match step {
+                Step::Need { from, length } => (from, length),
+                Step::Found(keys) => return Ok(keys),
+                Step::None(why) => return Err(why),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let bytes = timeout_at(deadline, self.fetcher.range(address, source, from, length, left))
+                .await
+                .map_err(|_| unreadable(&FetchError::TimedOut))?
+                .map_err(|error| unreadable(&error))?;
+            reader.feed(from, bytes);
+        }
     }
 
     async fn probe(&self, input: &Input, mask: &Mask) -> Result<Probe, Fault> {
