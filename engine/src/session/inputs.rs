@@ -21,6 +21,8 @@ use crate::process::{CaptureError, Launcher, Order, Pipe, SpawnError, capture};
 const BELIEVED: Duration = Duration::from_secs(60 * 60);
 /// So many addresses are remembered.
 const MOST: usize = 1_000;
+/// So many key frames are remembered of all of them together: 64 MiB.
+const MOST_KEYS: usize = 4 << 20;
 /// An answer of ffprobe is never this large.
 const PROBE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -159,7 +161,9 @@ impl Inputs {
         if all.len() >= MOST {
             all.retain(|_, known| known.at.elapsed() < BELIEVED / 2);
         }
-        if all.len() < MOST {
+        let keys = |known: &Known| known.keys.as_ref().map_or(0, |keys| keys.times.len());
+        let remembered: usize = all.values().map(|known| keys(known)).sum();
+        if all.len() < MOST && remembered + keys(&known) <= MOST_KEYS {
             all.insert(address.as_ffmpeg().to_owned(), known.clone());
         }
         Ok(known)
@@ -185,31 +189,10 @@ impl Inputs {
         };
         let Some(length) = first.length.filter(|_| first.ranges) else { return Err(NoIndex::Ranges) };
         let stream = index::Stream { index: video.index, id: video.id };
-        let mut reader = index::Reader::new(layout, stream, length, first.bytes.clone());
-        loop {
-            // A table of a long film takes its time, which no other task should wait for.
-            let stepped = tokio::task::spawn_blocking(move || {
-                let step = reader.next();
-                (reader, step)
-            });
-            let unreadable = |error: &dyn std::error::Error| NoIndex::Unreadable(error.to_string());
-            let (back, step) = timeout_at(deadline, stepped)
-                .await
-                .map_err(|_| unreadable(&FetchError::TimedOut))?
-                .map_err(|error| unreadable(&error))?;
-            reader = back;
-            let (from, length) = match step {
-                Step::Need { from, length } => (from, length),
-                Step::Found(keys) => return Ok(keys),
-                Step::None(why) => return Err(why),
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            let bytes = timeout_at(deadline, self.fetcher.range(address, source, from, length, left))
-                .await
-                .map_err(|_| unreadable(&FetchError::TimedOut))?
-                .map_err(|error| unreadable(&error))?;
-            reader.feed(from, bytes);
-        }
+        let reader = index::Reader::new(layout, stream, length, first.bytes.clone());
+        let read = read_index(&self.fetcher, address, source, reader, deadline);
+        // Most often the source's limit is what stops it, but a reader at work has none of its own.
+        timeout_at(deadline, read).await.unwrap_or_else(|_| Err(unreadable(&FetchError::TimedOut)))
     }
 
     async fn probe(&self, input: &Input, mask: &Mask) -> Result<Probe, Fault> {
@@ -255,6 +238,36 @@ impl Inputs {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Known>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn read_index(
+    fetcher: &Fetcher,
+    address: &Address,
+    source: Option<&Source>,
+    mut reader: index::Reader,
+    deadline: Instant,
+) -> Result<KeyFrames, NoIndex> {
+    loop {
+        // The table of a long film takes a while, in which this thread has better things to do.
+        let stepped = tokio::task::spawn_blocking(move || {
+            let step = reader.step();
+            (reader, step)
+        });
+        let (back, step) = stepped.await.map_err(|error| unreadable(&error))?;
+        reader = back;
+        let (from, length) = match step {
+            Step::Need { from, length } => (from, length),
+            Step::Found(keys) => return Ok(keys),
+            Step::None(why) => return Err(why),
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let bytes = fetcher.range(address, source, from, length, left).await;
+        reader.feed(from, bytes.map_err(|error| unreadable(&error))?);
+    }
+}
+
+fn unreadable(error: &dyn std::error::Error) -> NoIndex {
+    NoIndex::Unreadable(error.to_string())
 }
 
 /// What ffmpeg would refuse in words that help nobody.
@@ -331,5 +344,42 @@ fn capture_fault(error: &CaptureError) -> Fault {
         other => {
             Fault::new(Code::Unreachable, Cause::Source, format!("the input could not be probed: {other}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILM: &[u8] = include_bytes!("../mux/index/fixtures/plain.mp4");
+
+    /// Reads the index of a film in a folder, where its first bytes are known; its tables lie behind.
+    async fn read(film: &std::path::Path, deadline: Instant) -> Result<KeyFrames, NoIndex> {
+        let input = crate::config::Input {
+            files: vec![film.parent().unwrap().to_path_buf()],
+            ..crate::config::Input::default()
+        };
+        let rules = Arc::new(Rules::new(&input, &[]));
+        std::fs::write(film, FILM).unwrap();
+        let address = Address::parse(film.to_str().unwrap(), &rules).unwrap();
+        let fetcher = Fetcher::new(rules, &input).unwrap();
+        let stream = index::Stream { index: 0, id: Some(1) };
+        let first = FILM[..64].to_vec().into();
+        let reader = index::Reader::new(Layout::Mp4, stream, FILM.len() as u64, first);
+        if deadline < Instant::now() {
+            std::fs::remove_file(film).unwrap();
+        }
+        read_index(&fetcher, &address, None, reader, deadline).await
+    }
+
+    #[tokio::test]
+    async fn the_index_of_a_film_is_read_in_parts_and_a_source_that_fails_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let film = directory.path().join("film.mp4");
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(read(&film, later).await.unwrap().times.len(), 8);
+        let failed = read(&film, Instant::now() - Duration::from_millis(1)).await.unwrap_err();
+        assert!(matches!(failed, NoIndex::Unreadable(_)), "{failed}");
+        assert!(failed.to_string().starts_with("the index could not be read: "), "{failed}");
     }
 }

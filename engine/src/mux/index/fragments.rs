@@ -158,15 +158,15 @@ impl Checks {
     }
 }
 
-fn first_sample(window: &Window, mut at: u64, track: &Track) -> Result<First, Stop> {
+fn first_sample(window: &Window, start: u64, track: &Track) -> Result<First, Stop> {
+    let mut at = start;
     for _ in 0..MOST_BEFORE {
         let header = header(window, at)?;
         if header.kind.0 == *b"moof" {
-            let size = header.end - header.body;
-            if size > MOST_MOOF {
+            if header.end - start > MOST_MOOF {
                 return refuse(NoIndex::TooLarge("moof", MOST_MOOF));
             }
-            return sound(of_fragment(window.whole(header.body, size)?, track), "moof");
+            return sound(of_fragment(window.inside(start, header.body, header.end)?, track), "moof");
         }
         at = header.end;
     }

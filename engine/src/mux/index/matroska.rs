@@ -30,7 +30,7 @@ const SIMPLE_BLOCK: u32 = 0xa3;
 const BLOCK_GROUP: u32 = 0xa0;
 const BLOCK: u32 = 0xa1;
 
-/// A million cues, which is a key frame a second for eleven days.
+/// Far more than a quarter of a million cues take, which is a key frame a second for three days.
 const MOST_CUES: u64 = 16 << 20;
 /// What describes the film beside its index.
 const MOST_HEAD: u64 = 4 << 20;
@@ -58,9 +58,10 @@ pub(super) struct Walk {
     first: Option<(i64, bool)>,
 }
 
-/// An element in the file: its name, where its contents begin, and how long they are if it says so.
+/// An element in the file: its name, where it and its contents begin, and how long these are if it says so.
 struct Element {
     id: u32,
+    start: u64,
     body: u64,
     size: Option<u64>,
 }
@@ -149,26 +150,27 @@ impl Walk {
     }
 
     fn read(&mut self, window: &Window, element: &Element) -> Result<(), Stop> {
-        let Element { id, body: from, size: Some(size) } = *element else {
+        let Element { id, start, body, size: Some(size) } = *element else {
             return if element.id == CUES { refuse(NoIndex::Damaged("cues")) } else { Ok(()) };
         };
+        let end = sound(body.checked_add(size), "an element")?;
         let most = if id == CUES { MOST_CUES } else { MOST_HEAD };
         match id {
             SEEK_HEAD | INFO | TRACKS if size > most => return refuse(NoIndex::TooLarge("its head", most)),
             CUES if size > most => return refuse(NoIndex::TooLarge("cues", most)),
             SEEK_HEAD => {
-                let found = places(window.whole(from, size)?);
+                let found = places(window.inside(start, body, end)?);
                 let room = MOST_PLACES.saturating_sub(self.places.len());
                 self.places.extend(found.take(room));
             }
             INFO => {
-                let scale = Elements::of(window.whole(from, size)?).uint(TIMESTAMP_SCALE);
+                let scale = Elements::of(window.inside(start, body, end)?).uint(TIMESTAMP_SCALE);
                 self.scale =
                     Some(sound(Some(scale.unwrap_or(1_000_000)).filter(|scale| *scale > 0), "its scale")?);
             }
-            TRACKS => self.track = Some(video(window.whole(from, size)?, self.stream)?),
+            TRACKS => self.track = Some(video(window.inside(start, body, end)?, self.stream)?),
             // They can't be understood before the tracks are known.
-            CUES => self.cues = Some((from, size)),
+            CUES => self.cues = Some((body, size)),
             _ => {}
         }
         Ok(())
@@ -181,7 +183,7 @@ fn element(window: &Window, at: u64) -> Result<Element, Stop> {
     let mut fields = Fields::new(bytes);
     let head = (|| Some((name(&mut fields)?, size(&mut fields)?)))();
     let (id, size) = sound(head, "an element")?;
-    Ok(Element { id, body: at + (bytes.len() - fields.rest().len()) as u64, size })
+    Ok(Element { id, start: at, body: at + (bytes.len() - fields.rest().len()) as u64, size })
 }
 
 fn places(seek_head: &[u8]) -> impl Iterator<Item = (u32, u64)> {

@@ -83,7 +83,7 @@ pub enum NoIndex {
     #[error("the index ({name}) is larger than {mib} MiB", name = .0, mib = .1 >> 20)]
     TooLarge(&'static str, u64),
     /// More key frames or samples than any film has.
-    #[error("the index lists more frames than any film has")]
+    #[error("the index lists more frames than are read")]
     TooMany,
     /// Its parts lie in more places than are asked for.
     #[error("the index is scattered over the file")]
@@ -169,8 +169,9 @@ struct Window {
 const REQUESTS: u32 = 12;
 /// What is read where it isn't known how much there is: most small indexes are in it whole.
 const PAGE: u64 = 64 * 1024;
-/// More than a week of a film that has nothing but key frames.
-const MOST_KEYS: usize = 1 << 20;
+/// Nearly three hours at 25 a second of a film that has nothing but key frames. A few bytes can claim them all, and
+/// they are kept.
+const MOST_KEYS: usize = 1 << 18;
 
 impl Reader {
     /// A reader of a file of `length` bytes that begins with `first`.
@@ -183,7 +184,7 @@ impl Reader {
     }
 
     /// Goes on as far as the bytes at hand allow. After the end there is nothing more to ask.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         let found = match &mut self.walk {
             Walk::Mp4(walk) => walk.go_on(&self.window),
             Walk::Matroska(walk) => walk.go_on(&self.window),
@@ -221,6 +222,13 @@ impl Window {
             return Ok(&[]);
         }
         self.covered(from, length).map(|bytes| &bytes[..length as usize]).ok_or(Stop::Need { from, length })
+    }
+
+    /// What stands from `body` to `end`. What stands in front, from `start` on, comes with it: whoever is called
+    /// again begins there.
+    fn inside(&self, start: u64, body: u64, end: u64) -> Result<&[u8], Stop> {
+        let bytes = self.whole(start, end.saturating_sub(start))?;
+        Ok(bytes.get((body - start) as usize..).unwrap_or_default())
     }
 
     /// What is at hand from here on: at least so many bytes, or all up to the file's end.

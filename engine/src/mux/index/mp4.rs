@@ -92,7 +92,7 @@ impl Walk {
                     if size > MOST_MOOV {
                         return refuse(NoIndex::TooLarge("moov", MOST_MOOV));
                     }
-                    let moov = window.whole(header.body, size)?;
+                    let moov = window.inside(self.at, header.body, header.end)?;
                     match read(moov, self.stream)? {
                         Film::Plain(found) => return Ok(Some(found)),
                         Film::Fragmented(track) => self.track = Some(track),
@@ -104,7 +104,7 @@ impl Walk {
                         return refuse(NoIndex::TooLarge("sidx", MOST_INDEX));
                     }
                     if let (Some(track), None) = (&self.track, &self.sidx) {
-                        let body = window.whole(header.body, size)?;
+                        let body = window.inside(self.at, header.body, header.end)?;
                         self.sidx = fragments::segment_index(body, header.end, track)?;
                     }
                 }

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FRONT: &[u8] = include_bytes!("fixtures/front.mp4");
-const BEHIND: &[u8] = include_bytes!("fixtures/plain.mp4");
-const SIDX: &[u8] = include_bytes!("fixtures/sidx.mp4");
-const MFRA: &[u8] = include_bytes!("fixtures/mfra.mp4");
-const CUES: &[u8] = include_bytes!("fixtures/cues.mkv");
+const FRONT: &[u8] = include_bytes!("../fixtures/front.mp4");
+const BEHIND: &[u8] = include_bytes!("../fixtures/plain.mp4");
+const SIDX: &[u8] = include_bytes!("../fixtures/sidx.mp4");
+const MFRA: &[u8] = include_bytes!("../fixtures/mfra.mp4");
+const CUES: &[u8] = include_bytes!("../fixtures/cues.mkv");
 
 /// Files of three seconds with a key frame every ten pictures of 25 a second.
 const FILES: [(Layout, &[u8], By); 5] = [
@@ -36,7 +36,7 @@ fn read(layout: Layout, stream: Stream, file: &[u8], first: usize) -> Reading {
     let mut reader = Reader::new(layout, stream, file.len() as u64, file.slice(..first.min(file.len())));
     let (mut requests, mut bytes) = (0, 0);
     loop {
-        match reader.next() {
+        match reader.step() {
             Step::Need { from, length } => {
                 requests += 1;
                 bytes += length;
@@ -93,7 +93,7 @@ fn a_source_that_sends_nothing_or_something_else_is_left_after_a_few_tries() {
         for bytes in [Bytes::new(), Bytes::from_static(&[0x55; 100_000])] {
             let mut reader = Reader::new(layout, STREAM, 1 << 40, Bytes::copy_from_slice(&file[..40]));
             let mut asked = 0;
-            while let Step::Need { from, .. } = reader.next() {
+            while let Step::Need { from, .. } = reader.step() {
                 asked += 1;
                 reader.feed(from, bytes.clone());
             }
@@ -107,12 +107,12 @@ fn what_is_too_large_is_refused_before_it_is_asked_for() {
     let head = |name: &[u8; 4], size: u64| [&[0, 0, 0, 1], &name[..], &size.to_be_bytes()].concat();
     let check = |layout, first: Vec<u8>, expected: NoIndex| {
         let mut reader = Reader::new(layout, STREAM, u64::MAX, first.into());
-        assert_eq!(reader.next(), Step::None(expected));
+        assert_eq!(reader.step(), Step::None(expected));
     };
     check(Layout::Mp4, head(b"moov", 65 << 20), NoIndex::TooLarge("moov", 64 << 20));
     check(Layout::Mp4, head(b"moov", 15), NoIndex::Damaged("a box"));
     let mut reader = Reader::new(Layout::Mp4, STREAM, u64::MAX, head(b"moov", 64 << 20).into());
-    assert_eq!(reader.next(), Step::Need { from: 16, length: (64 << 20) - 16 });
+    assert_eq!(reader.step(), Step::Need { from: 0, length: 64 << 20 });
     let base = find(CUES, &SEEK_HEAD_NAME);
     let cues = [&CUES[..base], b"\x1c\x53\xbb\x6b\x01\0\0\0\x02\0\0\0", &[0; 16]].concat();
     check(Layout::Matroska, cues, NoIndex::TooLarge("cues", 16 << 20));
@@ -120,6 +120,53 @@ fn what_is_too_large_is_refused_before_it_is_asked_for() {
 }
 
 const SEEK_HEAD_NAME: [u8; 4] = [0x11, 0x4d, 0x9b, 0x74];
+
+#[test]
+fn a_moov_of_nearly_64_mib_is_read_and_asked_for_once() {
+    let moov = find(FRONT, b"moov");
+    let size = u32::from_be_bytes(FRONT[moov - 4..moov].try_into().unwrap()) as usize;
+    let padding = (60 << 20) as u32;
+    let mut file = FRONT.to_vec();
+    file[moov - 4..moov].copy_from_slice(&(size as u32 + padding).to_be_bytes());
+    let mut free = padding.to_be_bytes().to_vec();
+    free.extend(b"free");
+    free.resize(padding as usize, 0);
+    file.splice(moov + 4..moov + 4, free);
+    let reading = read(Layout::Mp4, STREAM, &file, 65_536);
+    assert_eq!(reading.found.unwrap().times.len(), 8);
+    assert_eq!((reading.requests, reading.bytes), (1, size as u64 + u64::from(padding)));
+}
+
+#[test]
+fn sparse_cues_are_cuts_at_what_they_list_and_at_the_beginning() {
+    let whole = read(Layout::Matroska, STREAM, CUES, 64).found.unwrap();
+    let cues = CUES.windows(4).rposition(|window| window == [0x1c, 0x53, 0xbb, 0x6b]).unwrap();
+    let points: Vec<_> =
+        (cues..CUES.len() - 2).filter(|at| CUES[*at] == 0xbb && CUES[at + 2] == 0xb3).collect();
+    assert_eq!(points.len(), 8);
+    let without = |hidden: &[usize]| {
+        let mut file = CUES.to_vec();
+        for which in hidden {
+            // It becomes a void.
+            file[points[*which]] = 0xec;
+        }
+        read(Layout::Matroska, STREAM, &file, 64).found
+    };
+    assert_eq!(without(&[0]).unwrap(), whole);
+    let sparse = without(&[0, 3, 7]).unwrap();
+    let expected: Vec<_> = [0, 1, 2, 4, 5, 6].map(|which: usize| whole.times[which]).into();
+    assert_eq!(sparse.times, expected);
+    assert_eq!(without(&[0, 1, 2, 3, 4, 5, 6, 7]), Err(NoIndex::Absent));
+}
+
+#[test]
+fn a_segment_of_unknown_size_is_read_to_the_end_of_the_file() {
+    let mut file = CUES.to_vec();
+    let segment = find(&file, &[0x18, 0x53, 0x80, 0x67]) + 4;
+    assert_eq!(file[segment], 0x01, "eight bytes of size");
+    file[segment + 1..segment + 8].fill(0xff);
+    assert_eq!(read(Layout::Matroska, STREAM, &file, 64).found.unwrap().times.len(), 8);
+}
 
 #[test]
 fn counts_are_not_believed() {
