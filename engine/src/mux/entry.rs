@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::Media;
 use super::boxes::{Boxes, Fields, FourCc, write_box};
-use super::esds::{AudioConfig, Esds, MPEG4_AUDIO};
+use super::esds::{Adts, AudioConfig, Esds, MPEG4_AUDIO};
 use super::nal::NalConfig;
 
 /// A sample entry as `stsd` held it.
@@ -59,6 +59,15 @@ impl SampleEntry {
 
     pub(super) fn nal(&self) -> Option<&NalConfig> {
         self.nal.as_ref()
+    }
+
+    pub(super) fn format(&self) -> FourCc {
+        self.format
+    }
+
+    /// How the packets of sound describe themselves in ADTS, where they can.
+    pub(super) fn adts(&self) -> Option<Adts> {
+        Adts::parse(self.audio_specific_config()?)
     }
 
     pub(super) fn media(&self) -> Option<Media> {
@@ -142,9 +151,13 @@ impl SampleEntry {
     }
 
     fn audio_config(&self) -> Option<AudioConfig> {
+        AudioConfig::parse(self.audio_specific_config()?)
+    }
+
+    fn audio_specific_config(&self) -> Option<&[u8]> {
         let body = self.find(b"esds")?;
         let esds = Esds::parse(body)?;
-        if esds.object_type == MPEG4_AUDIO { AudioConfig::parse(&body[esds.config]) } else { None }
+        (esds.object_type == MPEG4_AUDIO).then(|| &body[esds.config])
     }
 
     fn coded_channels(&self) -> Option<u16> {

@@ -24,11 +24,22 @@ pub(super) struct AudioConfig {
     pub(super) channels: Option<u16>,
 }
 
+/// What ADTS repeats before every packet of AAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Adts {
+    /// Of AAC itself: half of what is heard where the upper band is made up (HE-AAC).
+    pub(super) sample_rate: u32,
+    profile: u8,
+    rate_index: u8,
+    layout: u8,
+}
+
 /// The object type of MPEG-4 audio, which has more types of its own.
 pub(super) const MPEG4_AUDIO: u8 = 0x40;
 
 const SAMPLE_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+const BAND_REPLICATION: u32 = 5;
 const PARAMETRIC_STEREO: u8 = 29;
 
 impl Esds {
@@ -82,6 +93,49 @@ impl AudioConfig {
             _ => None,
         };
         Some(AudioConfig { object_type, sample_rate, channels })
+    }
+}
+
+impl Adts {
+    pub(super) const HEADER: usize = 7;
+    /// What thirteen bits of length leave for a packet.
+    pub(super) const LARGEST_PACKET: usize = 0x1fff - Adts::HEADER;
+    /// Samples in a packet. Short frames of 960 have no sign in ADTS.
+    pub(super) const PACKET: u32 = 1_024;
+
+    /// Nothing where ADTS has no number for what the configuration says: channels that a program
+    /// configuration element lists, odd sample rates, the newer kinds of AAC.
+    pub(super) fn parse(config: &[u8]) -> Option<Adts> {
+        let mut bits = Bits { bytes: config, at: 0 };
+        let mut object_type = bits.take(5)?;
+        let rate_index = bits.take(4)? as u8;
+        let sample_rate = *SAMPLE_RATES.get(usize::from(rate_index))?;
+        let layout = bits.take(4)? as u8;
+        if object_type == BAND_REPLICATION || object_type == u32::from(PARAMETRIC_STEREO) {
+            // Decoders find the upper band, and the second channel, in the packets themselves.
+            if bits.take(4)? == 15 {
+                bits.take(24)?;
+            }
+            object_type = bits.take(5)?;
+        }
+        let short_frames = bits.take(1)? == 1;
+        let known = (1..=4).contains(&object_type) && (1..=7).contains(&layout) && !short_frames;
+        known.then_some(Adts { sample_rate, profile: object_type as u8 - 1, rate_index, layout })
+    }
+
+    /// The header of a packet of at most [`Adts::LARGEST_PACKET`] bytes: MPEG-4, without a checksum.
+    pub(super) fn header(self, packet: usize) -> [u8; Adts::HEADER] {
+        debug_assert!(packet <= Adts::LARGEST_PACKET);
+        let length = packet + Adts::HEADER;
+        [
+            0xff,
+            0xf1,
+            self.profile << 6 | self.rate_index << 2 | self.layout >> 2,
+            self.layout << 6 | (length >> 11) as u8,
+            (length >> 3) as u8,
+            (length << 5) as u8 | 0x1f,
+            0xfc,
+        ]
     }
 }
 
@@ -168,5 +222,31 @@ mod tests {
         assert_eq!(AudioConfig::parse(&[0x11, 0x80]), config(2, 48_000, None));
         assert_eq!(AudioConfig::parse(&[0xeb, 0x09, 0x88]), config(29, 24_000, Some(2)));
         assert_eq!(AudioConfig::parse(&[0x11]), None);
+    }
+
+    #[test]
+    fn adts_says_what_the_configuration_said() {
+        let header = |config: &[u8], packet| Adts::parse(config).map(|adts| adts.header(packet));
+        // As ffmpeg 5.1 writes them: 48 kHz stereo, 44.1 kHz mono.
+        assert_eq!(header(&[0x11, 0x90], 334), Some([0xff, 0xf1, 0x4c, 0x80, 0x2a, 0xbf, 0xfc]));
+        assert_eq!(header(&[0x12, 0x08], 8_184), Some([0xff, 0xf1, 0x50, 0x43, 0xff, 0xff, 0xfc]));
+        let doubled = Adts::parse(&[0x2b, 0x11, 0x88, 0x00]).unwrap();
+        assert_eq!((doubled.sample_rate, doubled.profile, doubled.layout), (24_000, 1, 2), "half of 48 kHz");
+    }
+
+    #[test]
+    fn what_adts_has_no_number_for_is_refused() {
+        let refused = [
+            ("listed channels", [0x11, 0x80]),
+            ("a rate of its own", [0x17, 0x80]),
+            ("seven and one above", [0x11, 0xe0]),
+            ("short frames", [0x11, 0x94]),
+            ("xHE-AAC", [0xf9, 0x46]),
+            ("error resilience", [0x89, 0x90]),
+        ];
+        for (name, config) in refused {
+            assert_eq!(Adts::parse(&config), None, "{name}");
+        }
+        assert_eq!(Adts::parse(&[0x11]), None);
     }
 }

@@ -5,7 +5,8 @@
 //! ffmpeg's fragments are never published as they are: where its audio ends depends on where a run ended, and
 //! its edit lists put the picture 80 ms beside the sound in some player or other. So [`Reader`] takes the
 //! samples out and puts each at its presentation time, the session cuts and checks, and [`mod@write`] writes them
-//! again with times from zero, unsigned offsets and no edit list.
+//! again with times from zero, unsigned offsets and no edit list; for players that know nothing else, [`ts`]
+//! makes a transport stream of the same samples.
 
 mod boxes;
 mod entry;
@@ -14,10 +15,12 @@ pub mod index;
 mod moof;
 mod moov;
 mod nal;
+mod packets;
 pub mod read;
 #[cfg(test)]
 mod tests;
 pub mod time;
+pub mod ts;
 pub mod write;
 
 use bytes::Bytes;
@@ -26,6 +29,7 @@ pub use self::boxes::FourCc;
 pub use self::nal::SampleFault;
 pub use self::read::{Fault, Item, Reader};
 pub use self::time::{Rate, Time};
+pub use self::ts::TsError;
 pub use self::write::WriteError;
 
 use self::entry::SampleEntry;

@@ -1,5 +1,5 @@
-//! H.264 and HEVC as they lie in MP4: NAL units behind their lengths, and the parameter sets that the
-//! initialisation section announced.
+//! H.264 and HEVC as they lie in MP4, NAL units behind their lengths, with the parameter sets that the
+//! initialisation section announced; and as a transport stream has them, units behind start codes.
 //!
 //! On copy ffmpeg says nothing when a channel changes its picture size, or even its codec, in mid-stream:
 //! the new pictures come out under the old configuration, with exit code 0. Only the samples tell.
@@ -26,15 +26,18 @@ pub enum SampleFault {
 pub(super) struct NalConfig {
     family: Family,
     length_size: usize,
-    /// Without the zero bytes that a transport stream may leave behind a unit.
-    sequence_sets: Vec<Vec<u8>>,
+    /// All that a decoder has to know first, in the order of their use. Without the zero bytes that a
+    /// transport stream may leave behind a unit, and none of them empty.
+    parameter_sets: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     Avc,
     Hevc,
 }
+
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 impl Family {
     /// The unit's type, unless its first byte says that it is no unit.
@@ -52,6 +55,14 @@ impl Family {
             Family::Hevc => 33,
         }
     }
+
+    /// The unit that opens every picture of a transport stream; this one says that slices of any type follow.
+    fn delimiter(self) -> &'static [u8] {
+        match self {
+            Family::Avc => b"\x09\xf0",
+            Family::Hevc => b"\x46\x01\x50",
+        }
+    }
 }
 
 impl NalConfig {
@@ -59,13 +70,16 @@ impl NalConfig {
         let mut fields = Fields::new(avcc);
         fields.skip(4)?;
         let length_size = usize::from(fields.u8()? & 3) + 1;
-        let count = fields.u8()? & 0x1f;
-        let mut sequence_sets = Vec::new();
-        for _ in 0..count {
-            let length = fields.u16()?;
-            sequence_sets.push(trimmed(fields.take(usize::from(length))?).to_vec());
+        let mut parameter_sets = Vec::new();
+        // The sequence sets, then the picture sets; the latter have all eight bits to count with.
+        for mask in [0x1f, 0xff] {
+            for _ in 0..fields.u8()? & mask {
+                let length = fields.u16()?;
+                parameter_sets.push(trimmed(fields.take(usize::from(length))?).to_vec());
+            }
         }
-        Some(NalConfig { family: Family::Avc, length_size, sequence_sets })
+        parameter_sets.retain(|set| !set.is_empty());
+        Some(NalConfig { family: Family::Avc, length_size, parameter_sets })
     }
 
     pub(super) fn hevc(hvcc: &[u8]) -> Option<NalConfig> {
@@ -73,18 +87,52 @@ impl NalConfig {
         fields.skip(21)?;
         let length_size = usize::from(fields.u8()? & 3) + 1;
         let arrays = fields.u8()?;
-        let mut sequence_sets = Vec::new();
+        let mut parameter_sets = Vec::new();
         for _ in 0..arrays {
             let kind = fields.u8()? & 0x3f;
             for _ in 0..fields.u16()? {
                 let length = fields.u16()?;
                 let unit = fields.take(usize::from(length))?;
-                if kind == Family::Hevc.sequence_set() {
-                    sequence_sets.push(trimmed(unit).to_vec());
+                // Video, sequence and picture sets; the messages that may stand here too are no parameters.
+                if (32..=34).contains(&kind) {
+                    parameter_sets.push(trimmed(unit).to_vec());
                 }
             }
         }
-        Some(NalConfig { family: Family::Hevc, length_size, sequence_sets })
+        parameter_sets.retain(|set| !set.is_empty());
+        Some(NalConfig { family: Family::Hevc, length_size, parameter_sets })
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Appends a sample the way a transport stream has it: a delimiter, before a key picture the parameter
+    /// sets, then its units, each behind a start code. `None` if their lengths do not add up.
+    pub(super) fn write_annex_b(&self, sample: &Sample, out: &mut Vec<u8>) -> Option<()> {
+        let mut write = |unit: &[u8]| {
+            out.extend_from_slice(&START_CODE);
+            out.extend_from_slice(unit);
+        };
+        let delimiter = self.family.delimiter();
+        write(delimiter);
+        if sample.sync {
+            self.parameter_sets.iter().for_each(|set| write(set));
+        }
+        if sample.data.is_empty() {
+            return None;
+        }
+        let mut fields = Fields::new(&sample.data);
+        while !fields.is_empty() {
+            let unit = self.unit(&mut fields)?;
+            // A copied stream may have both in its samples already.
+            let is_delimiter = self.family.unit_type(unit[0]) == self.family.unit_type(delimiter[0]);
+            let was_written = sample.sync && self.parameter_sets.iter().any(|set| set == trimmed(unit));
+            if !is_delimiter && !was_written {
+                write(unit);
+            }
+        }
+        Some(())
     }
 
     /// Walks the units of a sample; in a key sample it also looks at what they are.
@@ -113,9 +161,15 @@ impl NalConfig {
         let first = unit.first().copied().unwrap_or_default();
         // What starts with a one bit is no NAL unit; MPEG-2 sequence headers do.
         let kind = self.family.unit_type(first).ok_or(SampleFault::OtherCodec)?;
-        let announced = |sets: &[Vec<u8>]| sets.is_empty() || sets.iter().any(|set| set == trimmed(unit));
-        if kind == self.family.sequence_set() && !announced(&self.sequence_sets) {
-            return Err(SampleFault::Changed);
+        if kind == self.family.sequence_set() {
+            let mut announced = self
+                .parameter_sets
+                .iter()
+                .filter(|set| self.family.unit_type(set[0]) == Some(kind))
+                .peekable();
+            if announced.peek().is_some() && !announced.any(|set| set == trimmed(unit)) {
+                return Err(SampleFault::Changed);
+            }
         }
         Ok(())
     }
@@ -145,6 +199,12 @@ mod tests {
 
     fn check(sync: bool, data: Vec<u8>) -> Result<(), SampleFault> {
         avcc().check(&Sample { dts: 0, pts: 0, duration: 1, sync, data: Bytes::from(data) })
+    }
+
+    fn annex_b(sync: bool, data: Vec<u8>) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let sample = Sample { dts: 0, pts: 0, duration: 1, sync, data: Bytes::from(data) };
+        avcc().write_annex_b(&sample, &mut out).map(|()| out)
     }
 
     fn units(units: &[&[u8]]) -> Vec<u8> {
@@ -181,13 +241,31 @@ mod tests {
         for end in 0..whole.len() {
             let at_a_boundary = end == 7;
             assert_eq!(check(false, whole[..end].to_vec()).is_ok(), at_a_boundary, "{end}");
+            assert_eq!(annex_b(false, whole[..end].to_vec()).is_some(), at_a_boundary, "{end}");
         }
         assert_eq!(check(false, vec![0; 8]), Err(SampleFault::Torn));
+        assert_eq!(annex_b(false, vec![0; 8]), None);
+    }
+
+    #[test]
+    fn a_key_picture_brings_its_parameters_into_a_transport_stream_once() {
+        let delimited = b"\0\0\0\x01\x09\xf0".as_slice();
+        let parameters = [b"\0\0\0\x01", SPS, b"\0\0\0\x01\x68\xce"].concat();
+        let key = b"\0\0\0\x01\x65\x88\x84".as_slice();
+        let expected = Some([delimited, &parameters, key].concat());
+        assert_eq!(annex_b(true, units(&[IDR])), expected);
+        assert_eq!(annex_b(true, units(&[b"\x09\x10", SPS, b"\x68\xce", IDR])), expected);
+        let changed = annex_b(true, units(&[b"\x68\xcf", IDR]));
+        let another = b"\0\0\0\x01\x68\xcf".as_slice();
+        assert_eq!(changed, Some([delimited, &parameters, another, key].concat()), "the later set counts");
+        let plain = annex_b(false, units(&[b"\x68\xce", b"\x41\x9a"]));
+        assert_eq!(plain, Some([delimited, b"\0\0\0\x01\x68\xce", b"\0\0\0\x01\x41\x9a"].concat()));
     }
 
     #[test]
     fn a_torn_configuration_is_refused() {
         assert!(NalConfig::avc(b"\x01\x4d\x40\x0c\xff\xe1\0\x06\x67").is_none());
+        assert!(NalConfig::avc(b"\x01\x4d\x40\x0c\xff\xe0\x01\0\x02\x68").is_none());
         assert!(NalConfig::hevc(&[1; 22]).is_none());
     }
 }

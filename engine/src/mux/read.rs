@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::boxes::{FourCc, HEADER};
+use super::boxes::{Boxes, FourCc, HEADER};
 use super::moof::{self, Entry};
 use super::moov::{self, Axis};
-use super::{Sample, Time, Track};
+use super::{Sample, Time, Track, write};
 
 /// Takes a stream of fragmented MP4 apart.
 #[derive(Debug)]
@@ -89,6 +89,9 @@ pub enum Fault {
     /// A fragment points to bytes that are not its own.
     #[error("a sample lies outside its `mdat`")]
     OutsideMdat,
+    /// A segment that was kept has fewer bytes than its boxes say.
+    #[error("a segment that was cut off")]
+    CutOff,
 }
 
 #[derive(Debug)]
@@ -216,12 +219,10 @@ impl Reader {
             b"moof" => Kept::Moof { start: box_start },
             b"mdat" => {
                 let promised = self.promised.as_ref().ok_or(Fault::MdatWithoutMoof)?;
-                let (start, end) = (self.position, self.position + payload);
-                // `at + size` was computed without overflow when the run was read.
-                if promised.iter().any(|entry| entry.at < start || entry.at + u64::from(entry.size) > end) {
+                if !lie_within(promised, self.position, payload) {
                     return Err(Fault::OutsideMdat);
                 }
-                Kept::Mdat { start }
+                Kept::Mdat { start: self.position }
             }
             name if SKIPPED.contains(&name) => {
                 self.state = if payload == 0 { BETWEEN_BOXES } else { State::Skip { left: payload } };
@@ -262,6 +263,32 @@ impl Reader {
     }
 }
 
+/// The samples of a segment as [`write::segment`] wrote it, or of several in a row, all in `bytes`: with the
+/// times that were published, and their media as slices.
+pub fn segment(bytes: &Bytes) -> Result<Vec<Sample>, Fault> {
+    let mut axis = Axis { track_id: write::TRACK_ID, ..Axis::default() };
+    let (mut promised, mut all, mut position) = (None, Vec::new(), 0);
+    for entry in Boxes::new(bytes) {
+        let (kind, body) = entry.ok_or(Fault::CutOff)?;
+        let start = position + HEADER as u64;
+        match &kind.0 {
+            b"moof" if promised.is_some() => return Err(Fault::MoofWithoutMdat),
+            b"moof" => promised = Some(moof::parse(body, position, &mut axis)?),
+            b"mdat" => {
+                let entries = promised.take().ok_or(Fault::MdatWithoutMoof)?;
+                if !lie_within(&entries, start, body.len() as u64) {
+                    return Err(Fault::OutsideMdat);
+                }
+                all.extend(samples(&entries, &bytes.slice_ref(body), start));
+            }
+            name if SKIPPED.contains(&name) => {}
+            _ => return Err(Fault::Unknown(kind)),
+        }
+        position = start + body.len() as u64;
+    }
+    if promised.is_some() { Err(Fault::CutOff) } else { Ok(all) }
+}
+
 /// Makes room for more of a box of `size` bytes. Beyond one step it at most doubles, so an announced size
 /// costs nothing; the last growth is to the exact size.
 fn grow(body: &mut Vec<u8>, have: usize, size: usize) {
@@ -274,6 +301,12 @@ fn grow(body: &mut Vec<u8>, have: usize, size: usize) {
         body.reserve_exact(capacity - body.len());
     }
     body.resize(wanted, 0);
+}
+
+/// Whether all of these are in an `mdat` whose payload of so many bytes begins at `start`.
+fn lie_within(entries: &[Entry], start: u64, payload: u64) -> bool {
+    // `at + size` was computed without overflow when the run was read.
+    entries.iter().all(|entry| entry.at >= start && entry.at + u64::from(entry.size) <= start + payload)
 }
 
 fn samples(entries: &[Entry], data: &Bytes, start: u64) -> Vec<Sample> {

@@ -38,7 +38,7 @@ pub enum WriteError {
     TooLarge(u64),
 }
 
-const TRACK_ID: u32 = 1;
+pub(super) const TRACK_ID: u32 = 1;
 const MOVIE_TIMESCALE: u32 = 1_000;
 const LANGUAGE_UNDETERMINED: u32 = 0x55c4_0000;
 const UPRIGHT: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];

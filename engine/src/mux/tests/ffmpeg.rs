@@ -12,18 +12,18 @@ use super::super::{Media, Sample, Time, Track, write};
 use super::{LEAD, read};
 
 const QUIET: &str = "-nostdin -hide_banner -v error -y";
-const SOURCE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=3 -f lavfi -i sine=440:r=48000:d=3 -pix_fmt yuv420p \
+pub(super) const SOURCE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=3 -f lavfi -i sine=440:r=48000:d=3 -pix_fmt yuv420p \
     -c:v libx264 -preset veryfast -profile:v main -level 3.0 -bf 2 -g 25 -c:a aac";
-const TIMES: &str = "-output_ts_offset 10 -avoid_negative_ts disabled -f mp4";
-const VIDEO_PIPE: &str =
+pub(super) const TIMES: &str = "-output_ts_offset 10 -avoid_negative_ts disabled -f mp4";
+pub(super) const VIDEO_PIPE: &str =
     "-movflags +frag_keyframe+delay_moov+default_base_moof+frag_discont+skip_trailer pipe:1";
-const AUDIO_PIPE: &str =
+pub(super) const AUDIO_PIPE: &str =
     "-movflags +delay_moov+default_base_moof+frag_discont+skip_trailer -frag_duration 1000000 pipe:1";
 const LIVE_PIPE: &str = "-movflags +empty_moov+delay_moov+default_base_moof+frag_discont+skip_trailer+frag_keyframe \
     -frag_duration 200000 -flush_packets 1 pipe:1";
 
 /// A place for files, or nothing where ffmpeg is not installed; the test says that it skips.
-fn workshop() -> Option<TempDir> {
+pub(super) fn workshop() -> Option<TempDir> {
     if run(Path::new("."), "ffmpeg", "-version").is_none() {
         eprintln!("skipped: no ffmpeg here");
         return None;
@@ -31,8 +31,17 @@ fn workshop() -> Option<TempDir> {
     Some(tempfile::tempdir().expect("a temporary directory"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test may wait for a tool; nothing of ours supervises it")]
 fn run(directory: &Path, program: &str, arguments: &str) -> Option<Vec<u8>> {
+    run_with_complaints(directory, program, arguments).map(|(output, _)| output)
+}
+
+/// What a program printed, and what it had to say beside that.
+#[expect(clippy::disallowed_methods, reason = "a test may wait for a tool; nothing of ours supervises it")]
+pub(super) fn run_with_complaints(
+    directory: &Path,
+    program: &str,
+    arguments: &str,
+) -> Option<(Vec<u8>, String)> {
     let output = Command::new(program).current_dir(directory).args(arguments.split_whitespace()).output();
     match output {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -40,12 +49,12 @@ fn run(directory: &Path, program: &str, arguments: &str) -> Option<Vec<u8>> {
             let output = output.expect("it runs");
             let complaints = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{program} {arguments}: {complaints}");
-            Some(output.stdout)
+            Some((output.stdout, complaints.into_owned()))
         }
     }
 }
 
-fn ffmpeg(shop: &TempDir, arguments: &str) -> Vec<u8> {
+pub(super) fn ffmpeg(shop: &TempDir, arguments: &str) -> Vec<u8> {
     run(shop.path(), "ffmpeg", &format!("{QUIET} {arguments}")).expect("ffmpeg is there")
 }
 

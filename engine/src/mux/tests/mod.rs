@@ -2,6 +2,8 @@
 
 mod ffmpeg;
 mod stream;
+mod transport;
+mod transport_ffmpeg;
 
 use std::sync::Arc;
 
