@@ -59,6 +59,84 @@ pub fn fragments(file: &[u8]) -> Vec<Fragment> {
         .collect()
 }
 
+/// What a track's segments hold, as the boxes say it and nobody has smoothed it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// When it is decoded, in ticks of the track.
+    pub decoded: i64,
+    /// When it is shown, in ticks of the track.
+    pub shown: i64,
+    /// How long it lasts, in ticks of the track.
+    pub duration: u32,
+    /// Whether it can be decoded without those before it.
+    pub sync: bool,
+    /// Where its bytes lie in the segment.
+    pub bytes: Range<usize>,
+}
+
+/// Ticks a second of the one track of an initialisation section.
+///
+/// # Panics
+///
+/// Where it describes no track.
+pub fn timescale(init: &[u8]) -> u32 {
+    let mdhd = all(init, &[b"moov", b"trak", b"mdia", b"mdhd"]).into_iter().next().expect("it has a track");
+    number(init, mdhd.start + if init[mdhd.start] == 1 { 20 } else { 12 })
+}
+
+/// The samples of a segment of one track, in the order in which they are decoded.
+///
+/// # Panics
+///
+/// Where it is no whole fragmented MP4 that says duration, size, flags and offset of each sample.
+pub fn samples(segment: &[u8]) -> Vec<Sample> {
+    let mut found = Vec::new();
+    for moof in all(segment, &[b"moof"]) {
+        let traf = descend(segment, moof.clone(), &[b"traf"]).expect("a fragment has a track");
+        let tfdt = descend(segment, traf.clone(), &[b"tfdt"]).expect("a fragment has a decode time");
+        assert_eq!(
+            segment[tfdt.start], 1,
+            "decode times have 64 bits, or they would be full after some hours"
+        );
+        let word = |at: usize| i64::from(number(segment, at));
+        let mut decoded = word(tfdt.start + 4) << 32 | word(tfdt.start + 8);
+        for (_, trun) in children(segment, traf).into_iter().filter(|(kind, _)| kind == b"trun") {
+            assert_eq!(
+                number(segment, trun.start),
+                0xf01,
+                "offsets are unsigned, and nothing is left to defaults"
+            );
+            let mut place = moof.start - 8 + number(segment, trun.start + 8) as usize;
+            for entry in (trun.start + 12..trun.end).step_by(16) {
+                let (duration, size) = (number(segment, entry), number(segment, entry + 4) as usize);
+                found.push(Sample {
+                    decoded,
+                    shown: decoded + word(entry + 12),
+                    duration,
+                    sync: number(segment, entry + 8) & 0x1_0000 == 0,
+                    bytes: place..place + size,
+                });
+                decoded += i64::from(duration);
+                place += size;
+            }
+        }
+    }
+    found
+}
+
+/// The contents of all boxes at the end of this path.
+pub fn all(file: &[u8], path: &[&[u8; 4]]) -> Vec<Range<usize>> {
+    let whole = Range { start: 0, end: file.len() };
+    path.iter().fold(vec![whole], |within, wanted| {
+        within
+            .into_iter()
+            .flat_map(|within| children(file, within))
+            .filter(|(kind, _)| kind == *wanted)
+            .map(|(_, body)| body)
+            .collect()
+    })
+}
+
 /// The kinds of the top-level boxes, in order.
 pub fn kinds(file: &[u8]) -> Vec<String> {
     children(file, 0..file.len())

@@ -68,6 +68,15 @@ impl Setup {
         self
     }
 
+    /// Runs the ffmpeg that `SLUICE_FFMPEG` names, if it names one: so all that follows is shown of another version.
+    #[must_use]
+    pub fn with_named_ffmpeg(self) -> Self {
+        match std::env::var("SLUICE_FFMPEG") {
+            Ok(path) => self.set("ffmpeg.path", &format!("{path:?}")),
+            Err(_) => self,
+        }
+    }
+
     /// Runs the stand-in in place of ffmpeg. Addresses without a script get the real one.
     #[must_use]
     pub fn with_stand_in(self) -> Self {
@@ -338,6 +347,15 @@ impl Engine {
     /// Starts or joins where that must succeed.
     pub async fn play(&self, url: &str, content_type: &str) -> Started {
         match self.try_start(url, content_type).await {
+            Ok(started) => started,
+            Err(refused) => panic!("{url} was refused: {refused:?}\n{}", self.said()),
+        }
+    }
+
+    /// Starts a film where a viewer left it, as a player that remembers does.
+    pub async fn play_from(&self, url: &str, seconds: f64) -> Started {
+        let body = json!({"url": url, "content_type": "movie", "start_at": seconds});
+        match decoded(self.ask(Method::POST, "transcode/start", Some(body)).await).await {
             Ok(started) => started,
             Err(refused) => panic!("{url} was refused: {refused:?}\n{}", self.said()),
         }

@@ -26,7 +26,7 @@ pub struct Picture {
 /// What to read.
 #[derive(Debug)]
 pub struct Input {
-    address: PathBuf,
+    pub(crate) address: PathBuf,
     /// Bytes that had no address of their own; removed with this value.
     _file: Option<NamedTempFile>,
 }
@@ -54,15 +54,28 @@ impl From<&[u8]> for Input {
 
 /// The frames of the first video stream, in the order in which they are shown.
 pub async fn pictures(input: impl Into<Input>) -> Vec<Picture> {
-    let chain = "crop=iw:24:0:0,scale=16:1:flags=area,format=gray,showinfo";
-    let arguments = ["-map", "0:v:0", "-vf", chain, "-fps_mode", "passthrough", "-f", "rawvideo"];
+    pictures_through(input, "").await
+}
+
+/// The same, after these filters of ffmpeg, such as `fps=25`.
+pub async fn pictures_through(input: impl Into<Input>, filters: &str) -> Vec<Picture> {
+    let comma = if filters.is_empty() { "" } else { "," };
+    let chain = format!("{filters}{comma}crop=iw:24:0:0,scale=16:1:flags=area,format=gray,showinfo");
+    let arguments = ["-map", "0:v:0", "-vf", &chain, "-fps_mode", "passthrough", "-f", "rawvideo"];
     let (strips, said) = decode(&input.into(), &arguments).await;
-    let times: Vec<f64> = said.lines().filter_map(|line| field(line, "showinfo", "pts_time:")).collect();
+    // Ticks and their length, since the times in seconds are rounded.
+    let tick = said.lines().find_map(|line| {
+        let (_, base) = line.split_once("config in time_base: ")?;
+        let (numerator, denominator) = base.split([',', ' ']).next()?.split_once('/')?;
+        Some(numerator.parse::<f64>().ok()? / denominator.parse::<f64>().ok()?)
+    });
+    let ticks: Vec<f64> = said.lines().filter_map(|line| field(line, "showinfo", " pts:")).collect();
     let numbers = strips.chunks_exact(16).map(|strip| {
         strip.iter().enumerate().fold(0, |number, (bit, level)| number | (u16::from(*level > 127) << bit))
     });
-    assert_eq!(strips.len() / 16, times.len(), "each frame has a time");
-    numbers.zip(times).map(|(number, at)| Picture { number, at }).collect()
+    assert_eq!(strips.len() / 16, ticks.len(), "each frame has a time");
+    let tick = tick.expect("the filter says how long a tick is");
+    numbers.zip(ticks).map(|(number, at)| Picture { number, at: at * tick }).collect()
 }
 
 /// The numbers of the frames, in the order in which they are shown.
@@ -129,7 +142,22 @@ pub fn assert_gapless(numbers: &[u16]) {
     }
 }
 
-async fn decode(input: &Input, output: &[&str]) -> (Vec<u8>, String) {
+/// What ffmpeg has to complain about when it decodes all of it, line by line.
+pub async fn complaints(input: impl Into<Input>) -> Vec<String> {
+    let input = input.into();
+    let decoded = Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning", "-copyts", "-i"])
+        .arg(&input.address)
+        .args(["-map", "0", "-fps_mode", "passthrough", "-f", "null", "-"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("the tests need ffmpeg");
+    String::from_utf8_lossy(&decoded.stderr).lines().map(str::to_owned).collect()
+}
+
+pub(crate) async fn decode(input: &Input, output: &[&str]) -> (Vec<u8>, String) {
     let decoded = Command::new("ffmpeg")
         .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-copyts", "-i"])
         .arg(&input.address)
@@ -146,7 +174,7 @@ async fn decode(input: &Input, output: &[&str]) -> (Vec<u8>, String) {
 }
 
 /// The number after `key` in a line that the filter `filter` wrote. Padding may stand before the number.
-fn field(line: &str, filter: &str, key: &str) -> Option<f64> {
+pub(crate) fn field(line: &str, filter: &str, key: &str) -> Option<f64> {
     let start = line.find(&format!("Parsed_{filter}"))?;
     let value = line[start..].split_once(key)?.1;
     value.split_whitespace().next()?.parse().ok()

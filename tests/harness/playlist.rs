@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use m3u8_rs::{AlternativeMediaType, MasterPlaylist, MediaPlaylist};
+use futures_util::future::join_all;
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, MediaPlaylist};
 use reqwest::Url;
 
 /// How long between two looks at a playlist that grows.
@@ -13,6 +14,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Stream {
     client: reqwest::Client,
+    /// Where the multivariant playlist is.
+    pub address: Url,
     /// The multivariant playlist.
     pub variants: MasterPlaylist,
     /// Where the video rendition is, if there is one.
@@ -35,22 +38,42 @@ impl Stream {
         };
         let main = variants.variants.first().unwrap_or_else(|| panic!("{address} names no variant:\n{text}"));
         let join = |uri: &str| address.join(uri).expect("a playlist names addresses");
-        let audio = variants
-            .alternatives
-            .iter()
-            .find(|other| other.media_type == AlternativeMediaType::Audio)
-            .and_then(|other| other.uri.as_deref())
-            .map(join);
+        let audio = of_type(&variants, AlternativeMediaType::Audio).next().map(|(_, uri)| join(uri));
         // Sound alone has no alternatives: the one variant is the audio rendition.
         let (video, audio) = if main.uri.contains("audio") {
             (None, Some(join(&main.uri)))
         } else {
             (Some(join(&main.uri)), audio)
         };
-        Self { client: client.clone(), variants, video, audio }
+        Self { client: client.clone(), address, variants, video, audio }
     }
 
-    /// The rendition at `address`.
+    /// The renditions of one type beside the main one, as they are offered, and where they are.
+    pub fn alternatives(&self, wanted: AlternativeMediaType) -> Vec<(&AlternativeMedia, Url)> {
+        of_type(&self.variants, wanted)
+            .map(|(other, uri)| (other, self.address.join(uri).expect("a playlist names addresses")))
+            .collect()
+    }
+
+    /// Everything that a player may play of it: video, then audio in its order.
+    pub async fn renditions(&self) -> Vec<Rendition> {
+        let mut addresses: Vec<Url> = self.video.iter().cloned().collect();
+        match self.video {
+            Some(_) => {
+                addresses
+                    .extend(self.alternatives(AlternativeMediaType::Audio).into_iter().map(|(_, url)| url));
+            }
+            None => addresses.extend(self.audio.clone()),
+        }
+        join_all(addresses.iter().map(|address| self.rendition(address))).await
+    }
+
+    /// The same as muxed MPEG-TS.
+    pub async fn transport_stream(&self) -> Rendition {
+        self.rendition(&self.address.join("ts.m3u8").expect("it is a plain name")).await
+    }
+
+    /// The media playlist at `address`.
     pub async fn rendition(&self, address: &Url) -> Rendition {
         let mut rendition = Rendition {
             client: self.client.clone(),
@@ -84,6 +107,19 @@ pub struct Segment {
     pub duration: f32,
     /// Whether its clock has nothing to do with the segment before.
     pub discontinuity: bool,
+    /// Whether the playlist says that there is nothing to fetch.
+    pub gap: bool,
+}
+
+fn of_type(
+    variants: &MasterPlaylist,
+    wanted: AlternativeMediaType,
+) -> impl Iterator<Item = (&AlternativeMedia, &str)> {
+    variants
+        .alternatives
+        .iter()
+        .filter(move |other| other.media_type == wanted)
+        .filter_map(|other| Some((other, other.uri.as_deref()?)))
 }
 
 /// One media playlist, and every segment that it ever named while we looked.
@@ -124,12 +160,28 @@ impl Rendition {
                 init: init.clone(),
                 duration: entry.duration,
                 discontinuity: entry.discontinuity,
+                gap: entry.unknown_tags.iter().any(|tag| tag.tag == "X-GAP"),
             };
             if let Some(before) = self.segments.insert(sequence, segment.clone()) {
                 assert_eq!(before, segment, "what a playlist said of segment {sequence} stays so");
             }
         }
         self.list = Some(list);
+    }
+
+    /// How long the list says that all is, in seconds.
+    pub fn length(&self) -> f64 {
+        self.segments.values().map(|segment| f64::from(segment.duration)).sum()
+    }
+
+    /// Where each segment begins by the list, in seconds, and at the end where the last one ends.
+    pub fn boundaries(&self) -> Vec<f64> {
+        let mut at = 0.0;
+        let ends = self.segments.values().map(|segment| {
+            at += f64::from(segment.duration);
+            at
+        });
+        std::iter::once(0.0).chain(ends).collect()
     }
 
     /// Looks until the list has an end.
@@ -155,6 +207,14 @@ impl Rendition {
     /// The bytes of one segment.
     pub async fn fetch(&self, sequence: u64) -> Vec<u8> {
         bytes(&self.client, &self.segments[&sequence].address).await
+    }
+
+    /// The initialisation section that one segment needs, or nothing where it needs none, as in a transport stream.
+    pub async fn init(&self, sequence: u64) -> Vec<u8> {
+        match &self.segments[&sequence].init {
+            Some(init) => bytes(&self.client, init).await,
+            None => Vec::new(),
+        }
     }
 
     /// Everything that was named, as one file: the initialisation section of the first segment, then all.

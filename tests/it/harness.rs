@@ -7,10 +7,11 @@ use portable_pty::CommandBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_tests::frames::{assert_gapless, beeps, numbers, pictures, sound_behind_picture};
 use sluice_tests::media::{FILM, RATE};
+use sluice_tests::splices::{self, Film, compare, fetch};
 use sluice_tests::stand_in::{Captured, Introduction, Order, Orders, Script, Step};
 use sluice_tests::terminal::Terminal;
 use sluice_tests::wait::becomes_true;
-use sluice_tests::{Air, Media, Origin, boxes, built, client, leftovers, wait_for};
+use sluice_tests::{Air, Engine, Media, Origin, boxes, built, client, leftovers, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -37,6 +38,32 @@ async fn a_beep_goes_with_the_first_frame_of_each_second() {
     assert_eq!(beeps.len(), FILM as usize);
     let behind = sound_behind_picture(&pictures, &beeps);
     assert!(behind.abs() < 0.005, "the sound lies {behind} s behind the picture");
+}
+
+#[tokio::test]
+async fn the_proof_of_splices_sees_what_is_missing_doubled_or_moved() {
+    let (origin, engine) = (Origin::start().await, Engine::start().await);
+    let started = engine.play(&origin.url("/files/clip.mp4"), "movie").await;
+    let mut lists = engine.stream(&started).await.renditions().await;
+    for list in &mut lists {
+        list.until_ended(LIMIT).await;
+    }
+    let film = Film::copied("clip.mp4");
+    let read = async || fetch(lists.clone(), splices::Order::Shuffled(1)).await;
+    compare(film, read().await).await;
+    for rendition in [0, 1] {
+        for wrong in ["missing", "doubled", "moved"] {
+            let mut tracks = read().await;
+            let segments = &mut tracks[rendition].segments;
+            match wrong {
+                "missing" => drop(segments.remove(&1)),
+                "doubled" => drop(segments.insert(1, segments[&1].repeat(2))),
+                _ => drop(segments.insert(1, segments[&0].clone())),
+            }
+            let compared = tokio::spawn(compare(film, tracks)).await;
+            assert!(compared.is_err(), "rendition {rendition} with a segment {wrong} passed");
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,3 +13,5 @@ mod harness;
 mod layering;
 mod lifecycle;
 mod playback;
+mod subtitles;
+mod timeline;

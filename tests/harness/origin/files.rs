@@ -26,6 +26,8 @@ pub(super) enum Manner {
     Slow(usize),
     /// Cut off after so many bytes.
     Cut(usize),
+    /// The range that was asked for, cut off after so many bytes.
+    Breaks(Option<String>, usize),
     /// Silent after so many bytes.
     Stall(usize),
 }
@@ -49,6 +51,7 @@ pub(super) fn answer(shared: &Arc<Shared>, name: &str, manner: Manner) -> Answer
             promised(pieces_with_pause(cut_up(file, piece.max(1)), DRIP), length)
         }
         Manner::Cut(after) => promised(pieces(vec![file.slice(..after.min(length))], End::Broken), length),
+        Manner::Breaks(range, after) => breaking(file, range.as_deref(), after),
         Manner::Stall(after) => promised(pieces(vec![file.slice(..after.min(length))], End::Never), length),
     };
     typed(answer, name)
@@ -92,6 +95,23 @@ fn ranged(file: Bytes, range: Option<&str>) -> Answer {
             answer
         }
     };
+    answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    answer
+}
+
+/// A range whose answer promises all of it and ends too soon.
+fn breaking(file: Bytes, range: Option<&str>, after: usize) -> Answer {
+    let (all, length) = (0..file.len(), file.len());
+    let asked = range.map_or(Some(all), |range| parse(range, length));
+    let Some(asked) = asked else { return ranged(file, range) };
+    let part = file.slice(asked.clone());
+    let end = if part.len() > after { End::Broken } else { End::Clean };
+    let mut answer = promised(pieces(vec![part.slice(..after.min(part.len()))], end), part.len());
+    if range.is_some() {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let said = format!("bytes {}-{}/{length}", asked.start, asked.end - 1);
+        answer.headers_mut().insert(CONTENT_RANGE, said.parse().expect("digits and dashes"));
+    }
     answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer
 }

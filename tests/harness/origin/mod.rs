@@ -7,6 +7,7 @@
 //! | `/chunked/NAME` | the same, of unknown length |
 //! | `/slow/NAME?rate=BYTES` | the same, so many bytes a second |
 //! | `/cut/NAME?after=BYTES` | promises the file, cuts the connection after so many bytes |
+//! | `/breaks/NAME?after=BYTES` | a file with ranges, each connection cut after so many bytes |
 //! | `/stall/NAME?after=BYTES` | promises the file, falls silent after so many bytes |
 //! | `/status/CODE` | that status, with a page |
 //! | `/silent` | nothing, and keeps the connection |
@@ -198,6 +199,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         ("chunked", name) => files::answer(&shared, name, files::Manner::Chunked),
         ("slow", name) => files::answer(&shared, name, files::Manner::Slow(query.number("rate", 100_000))),
         ("cut", name) => files::answer(&shared, name, files::Manner::Cut(query.number("after", 0))),
+        ("breaks", name) => {
+            files::answer(&shared, name, files::Manner::Breaks(range, query.number("after", 0)))
+        }
         ("stall", name) => files::answer(&shared, name, files::Manner::Stall(query.number("after", 0))),
         ("live", "channel.ts") => live::answer(&shared, query.number("burst", 0) as u32).await,
         ("silent", "") => std::future::pending().await,
