@@ -114,6 +114,7 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
         server: config.server.clone(),
         machine: rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         ffmpeg_found: version.is_some(),
+        container: config.transcode.container,
     });
 
     let mut listeners = JoinSet::new();

@@ -51,6 +51,7 @@ fn row(code: Code) -> (StatusCode, &'static str) {
         Code::Ended => (StatusCode::GONE, code::SESSION_ENDED),
         Code::Changed => (StatusCode::CONFLICT, code::CHANGED),
         Code::NotResumable => (StatusCode::CONFLICT, code::NOT_RESUMABLE),
+        Code::NotSeekable => (StatusCode::CONFLICT, code::NOT_SEEKABLE),
         Code::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN),
         Code::Busy => (StatusCode::SERVICE_UNAVAILABLE, code::BUSY),
         Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
@@ -96,11 +97,6 @@ impl Refusal {
     /// What is asked for is planned, and not here. `what` begins the sentence: `pins are`.
     pub fn not_yet(what: &str) -> Self {
         Self::not_found(format!("{what} not in this version of the engine; a later one will have it"))
-    }
-
-    /// A session without a timeline is asked for a moment of it.
-    pub fn not_seekable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code::NOT_SEEKABLE, detail)
     }
 
     /// The engine as a whole can't work now, whatever status the failure has elsewhere.
@@ -339,6 +335,7 @@ mod tests {
             (Code::Ended, 410, "session_ended"),
             (Code::Changed, 409, "changed"),
             (Code::NotResumable, 409, "not_resumable"),
+            (Code::NotSeekable, 409, "not_seekable"),
             (Code::ShuttingDown, 503, "shutting_down"),
             (Code::Busy, 503, "busy"),
             (Code::Internal, 500, "internal"),

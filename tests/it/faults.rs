@@ -121,11 +121,12 @@ async fn bytes_that_are_no_media_end_the_run_and_not_the_session() {
 async fn an_exit_code_of_zero_alone_completes_nothing() {
     let stage = Stage::set().await;
     let started = stage.film(Script::new([Step::Fragments(SOME), Step::Exit(0)]).then([Step::Exit(0)])).await;
-    let session = stage.engine.until_state(started.session_id, State::Failed).await;
-    assert!(session.code.is_some() && session.reason.is_some());
-    assert!(session.segments > 0, "what was made is kept");
+    // A file that is cut short looks the same: what there is of it is played, and the playlist says so.
+    let session = stage.engine.until_state(started.session_id, State::Complete).await;
+    assert!(session.warnings.iter().any(|warning| warning.contains("ends before")), "{:?}", session.warnings);
+    assert!(session.segments > 0 && session.duration.is_some_and(|duration| duration < f64::from(FILM)));
     stage.assert_nothing_wrong_published(&started).await;
-    assert!(stage.origin.runs("film").len() >= 4, "it was tried again before it was given up");
+    assert_eq!(stage.origin.runs("film").len(), 2, "it was tried again before it was believed");
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn a_film_that_is_copied_keeps_every_frame_and_its_sound() {
     assert_eq!(beeps(&audio[..]).await.len(), FILM as usize);
     assert_in_sync(&video[..], &audio[..], offset_of(&Media::ready().path("film.mp4")).await).await;
     let session = engine.until_state(started.session_id, State::Complete).await;
-    assert_eq!(session.kind, Some(Kind::Event));
+    assert_eq!(session.kind, Some(Kind::Timeline));
     assert!(session.video.is_some_and(|video| video.contains("copy")));
 }
 
@@ -252,7 +252,7 @@ async fn the_playlists_say_what_was_made() {
     assert!(main.bandwidth > 50_000, "{} bit/s", main.bandwidth);
     let mut video = stream.video().await;
     video.until_ended(LIMIT).await;
-    assert_eq!(video.list().playlist_type, Some(MediaPlaylistType::Event));
+    assert_eq!(video.list().playlist_type, Some(MediaPlaylistType::Vod));
     assert!(video.list().independent_segments);
     let length: f32 = video.segments.values().map(|segment| segment.duration).sum();
     assert!((length - FILM as f32).abs() < 0.1, "the list is {length} s long");

@@ -47,10 +47,7 @@ pub(super) const KEYS: &[(&str, Standing)] = &[
     ("sessions.live_cache", Now),
     ("sessions.ahead", Now),
     ("sessions.ahead_timeout", Now),
-    (
-        "sessions.runs_per_session",
-        Later("several runs a session come with timelines, in a later version; a session has one now"),
-    ),
+    ("sessions.runs_per_session", Now),
     ("sessions.max", Now),
     ("sessions.history", Now),
     ("sessions.start_timeout", Now),

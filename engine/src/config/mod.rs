@@ -113,6 +113,8 @@ pub struct Sessions {
     pub ahead: Duration,
     /// A run that was held back for so long is ended.
     pub ahead_timeout: Duration,
+    /// Runs that work at the same time in one session.
+    pub runs_per_session: usize,
     /// Sessions with a run, a probe or a retry pending.
     pub max: usize,
     /// Ended sessions that are remembered.
@@ -194,10 +196,21 @@ pub struct Transcode {
     pub max_resolution: Resolution,
     /// How much is spent on it.
     pub quality: Quality,
+    /// What the address to open offers; both are always served.
+    pub container: Container,
     /// How long a segment is meant to be.
     pub segment_duration: Duration,
     /// How far back a channel can be watched.
     pub live_dvr: Duration,
+}
+
+/// What media is served in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// Fragmented MP4, one stream a rendition.
+    Fmp4,
+    /// Muxed MPEG-TS.
+    Ts,
 }
 
 /// The tallest picture that is encoded.

@@ -12,8 +12,8 @@ use super::places::Surroundings;
 use super::values::{self, boolean, count, directory, duration, list, only, size, word};
 use super::written::Written;
 use super::{
-    Anonymous, Config, Control, Ffmpeg, Input, MAX_BYTES, Quality, Resolution, Server, Sessions, Source,
-    Storage, Transcode,
+    Anonymous, Config, Container, Control, Ffmpeg, Input, MAX_BYTES, Quality, Resolution, Server, Sessions,
+    Source, Storage, Transcode,
 };
 
 const HOUR: u64 = 3600;
@@ -112,6 +112,7 @@ fn sessions(written: &mut Written) -> Option<Sessions> {
     let live_cache = written.read("sessions.live_cache", duration(seconds(0, DAY)));
     let ahead = written.read("sessions.ahead", duration(seconds(1, 6 * HOUR)));
     let ahead_timeout = written.read("sessions.ahead_timeout", duration(seconds(0, DAY)));
+    let runs_per_session = written.read("sessions.runs_per_session", count(1..=16));
     let max = written.read("sessions.max", count(1..=10_000));
     let history = written.read("sessions.history", count(0..=10_000));
     let start_timeout = written.read("sessions.start_timeout", duration(a_moment_to(600)));
@@ -123,6 +124,7 @@ fn sessions(written: &mut Written) -> Option<Sessions> {
         live_cache: live_cache?,
         ahead: ahead?,
         ahead_timeout: ahead_timeout?,
+        runs_per_session: runs_per_session?,
         max: max?,
         history: history?,
         start_timeout: start_timeout?,
@@ -162,9 +164,10 @@ fn transcode(written: &mut Written) -> Option<Transcode> {
     ];
     const QUALITIES: [(&str, Quality); 3] =
         [("high", Quality::High), ("medium", Quality::Medium), ("low", Quality::Low)];
-    // One word can be had of each so far, so there is nothing to keep.
+    const CONTAINERS: [(&str, Container); 2] = [("fmp4", Container::Fmp4), ("ts", Container::Ts)];
+    // One word can be had so far, so there is nothing to keep.
     written.read("transcode.hw", only("software", &["nvidia", "intel", "vaapi", "auto"]));
-    written.read("transcode.container", only("fmp4", &["ts"]));
+    let container = written.read("transcode.container", word(&CONTAINERS));
     let max_resolution = written.read("transcode.max_resolution", word(&RESOLUTIONS));
     let quality = written.read("transcode.quality", word(&QUALITIES));
     let segment_duration = written.read("transcode.segment_duration", duration(seconds(1, 10)));
@@ -176,7 +179,13 @@ fn transcode(written: &mut Written) -> Option<Transcode> {
         written.fault("transcode.live_dvr", says.into());
         return None;
     }
-    Some(Transcode { max_resolution: max_resolution?, quality: quality?, segment_duration, live_dvr })
+    Some(Transcode {
+        max_resolution: max_resolution?,
+        quality: quality?,
+        container: container?,
+        segment_duration,
+        live_dvr,
+    })
 }
 
 fn sources(written: &mut Written) -> Vec<Source> {

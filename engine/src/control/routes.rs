@@ -165,6 +165,7 @@ async fn start(desk: &Desk, operator: Operator, order: StartOrder) -> Answer {
         source_id: order.source_id,
         user: order.user,
         deinterlace_fallback: order.deinterlace_fallback.unwrap_or(false),
+        start_at: order.start_at,
     };
     let outcome = desk.registry.start(asked, None, Cause::Operator).await;
     let id = outcome.as_ref().map(|started| started.handle.id()).ok();

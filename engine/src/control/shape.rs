@@ -69,12 +69,24 @@ pub(super) fn started(started: &session::Started) -> wire::Started {
     wire::Started {
         session_id: handle.id(),
         playlist: format!("/transcode/{}/stream.m3u8", handle.id()),
-        subtitles: Vec::new(),
+        subtitles: subtitles(handle),
         duration: snapshot.duration,
         seek_offset: 0.0,
-        transcoded_duration: snapshot.produced,
+        transcoded_duration: snapshot.playable(),
         state: state(snapshot.state),
     }
+}
+
+fn subtitles(handle: &Handle) -> Vec<wire::Subtitle> {
+    let labels = handle.shelf().index().labels.clone();
+    let tracks = labels.iter().flat_map(|labels| &labels.subtitles);
+    let subtitle = |(n, label): (usize, &session::Label)| wire::Subtitle {
+        url: format!("/subs/{}/sub{n}.vtt", handle.id()),
+        lang: label.language.clone(),
+        label: label.name.clone(),
+        default: n == 0,
+    };
+    tracks.enumerate().map(subtitle).collect()
 }
 
 /// The engine as it is now.
@@ -88,7 +100,7 @@ pub(super) fn engine(registry: &Registry, facts: &Facts) -> wire::Engine {
         listen: facts.listen.to_string(),
         limits: wire::Limits {
             sessions: world.sessions.max as u64,
-            runs_per_session: session::RUNS_PER_SESSION as u64,
+            runs_per_session: world.sessions.runs_per_session as u64,
             connections: facts.max_connections as u64,
             history: world.sessions.history as u64,
         },

@@ -66,6 +66,12 @@ impl Media {
             "audio.m4a" => "-map 0:a -c copy",
             "audio.mp3" => "-map 0:a -c:a libmp3lame -b:a 64k",
             "video.mp4" => "-map 0:v -c copy",
+            "table.mp4" => {
+                "-map 0:v -c copy -movflags +frag_keyframe+empty_moov+default_base_moof+delay_moov"
+            }
+            "fragments.mp4" => {
+                "-map 0 -c copy -movflags +frag_keyframe+empty_moov+default_base_moof+delay_moov"
+            }
             "ac3.mkv" => "-map 0 -c:v copy -c:a ac3 -ac 6 -b:a 192k",
             "mpeg2.ts" => {
                 "-map 0 -vf setfield=tff -c:v mpeg2video -flags +ildct+ilme -g 12 -q:v 5 -c:a mp2 -b:a 128k -output_ts_offset 100"
@@ -130,6 +136,7 @@ impl Media {
             user_agent: None,
             headers: Vec::new(),
             tls_verify: true,
+            by_mfra: false,
         }
     }
 
@@ -139,7 +146,7 @@ impl Media {
         let probe = Probe::parse(&run("ffprobe", &args, Stdio::null(), Stdio::piped()).stdout).unwrap();
         let kind = if place == Place::Live { Kind::Live } else { Kind::Film };
         let decision = decide(Some(&probe), kind, &SETTINGS);
-        Job { input, probe: Some(probe), decision, place, subtitles: false }
+        Job { input, probe: Some(probe), clock_jumps: false, decision, place, subtitles: false }
     }
 
     /// Runs a job, with the media on descriptors that ffmpeg takes for pipes, and reads what came.
@@ -287,6 +294,46 @@ fn copied_runs_hold_the_same_samples_wherever_they_begin() {
 }
 
 #[test]
+fn fragmented_films_are_entered_by_their_table_where_they_have_one_track() {
+    let Some(media) = Media::start() else { return };
+    for (name, by_mfra) in [("table.mp4", true), ("table.mp4", false), ("fragments.mp4", false)] {
+        let job = media.job(Input { by_mfra, ..media.local(name) }, film(0, None));
+        assert!(job.decision.video.as_ref().unwrap().is_copied(), "{name}");
+        let (video, audio) = media.play(&job);
+        assert_eq!((video.len(), video[0].0, video[0].2), (250, 0, true), "{name}");
+        let (later, later_audio) = media.play(&Job { place: film(5, None), ..job.clone() });
+        check_same(name, &video, &later, 5, 10);
+        if !audio.is_empty() {
+            check_same(name, &audio, &later_audio, 5, 10);
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_clock_leaps_is_one_film_when_ffmpeg_may_mend_it() {
+    let Some(media) = Media::start() else { return };
+    let parts = [("part1.ts", "-t 5 -output_ts_offset 10"), ("part2.ts", "-output_ts_offset 5000")];
+    media.make("a.mp4");
+    let mut whole = Vec::new();
+    for (name, options) in parts {
+        let skip = if name == "part2.ts" { "-ss 5" } else { "-ss 0" };
+        media.ffmpeg(&format!("{skip} -i {} -c copy {options}", media.path("a.mp4").display()), name);
+        whole.extend(std::fs::read(media.path(name)).unwrap());
+    }
+    std::fs::write(media.path("leap.ts"), whole).unwrap();
+    let job = Job { clock_jumps: true, ..media.job(media.local("leap.ts"), film(0, None)) };
+    let (video, audio) = media.play(&job);
+    let longest = |packets: &[Packet]| {
+        let mut times: Vec<i64> = packets.iter().map(|(time, _, _)| *time).collect();
+        times.sort_unstable();
+        (times[0], times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap())
+    };
+    let ((first, step), (_, audio_step)) = (longest(&video), longest(&audio));
+    assert!(near(first, 0) && (250..=252).contains(&video.len()), "{first} {}", video.len());
+    assert!(step < SECOND && audio_step < SECOND, "{step} {audio_step}");
+}
+
+#[test]
 fn one_stream_is_copied_and_the_other_encoded_on_one_axis() {
     let Some(media) = Media::start() else { return };
     for name in ["ac3.mkv", "a.ts", "a.mp4"] {
@@ -363,7 +410,14 @@ fn odd_pictures_get_through_their_filters() {
     // Nobody knows what comes: the filters find out.
     let decision = decide(None, Kind::Film, &SETTINGS);
     let place = film(0, Some(4));
-    let job = Job { input: media.local("mpeg2.ts"), probe: None, decision, place, subtitles: false };
+    let job = Job {
+        input: media.local("mpeg2.ts"),
+        probe: None,
+        clock_jumps: false,
+        decision,
+        place,
+        subtitles: false,
+    };
     check_grid("mpeg2.ts", &media.play(&job).0, 0, 4);
 }
 

@@ -187,6 +187,8 @@ pub enum Reason {
     Apart,
     /// Key frames too far apart to cut at.
     KeyFrames,
+    /// Nothing tells where it may be cut: why not.
+    NoIndex(String),
 }
 
 /// Every sound track of a film is in every run, since a run for each would cost a connection more; each costs a
@@ -221,6 +223,8 @@ pub fn decide(probe: Option<&Probe>, kind: Kind, settings: &Settings) -> Decisio
         },
         subtitles: match kind {
             Kind::Live => Vec::new(),
+            // ffmpeg takes no notice of what maps their times to the picture's.
+            Kind::Film if probe.container() == Some(super::Container::Hls) => Vec::new(),
             Kind::Film => probe.texts().take(MOST_SUBTITLES).map(subtitle_track).collect(),
         },
     }
@@ -295,6 +299,7 @@ impl fmt::Display for Reason {
             Self::SampleRate(None) => write!(f, "sample rate unknown"),
             Self::Apart => write!(f, "apart from the video"),
             Self::KeyFrames => write!(f, "key frames too far apart"),
+            Self::NoIndex(why) => write!(f, "{why}"),
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct Input {
     pub headers: Vec<(String, String)>,
     /// Whether a certificate must be right.
     pub tls_verify: bool,
+    /// Whether a run jumps by the random access table at the end of a fragmented MP4. Without being told to,
+    /// ffmpeg reads all that lies before the place.
+    pub by_mfra: bool,
 }
 
 /// What the input is opened for: how long a silent source is waited for, and who tries again.
@@ -104,6 +107,9 @@ pub(super) fn arguments(input: &Input, purpose: Purpose, before: Vec<String>) ->
         // A playlist without the usual extension and type isn't recognised by newer versions.
         Some(Container::Hls) if input.transport != Transport::File => push(&["-f", "hls"]),
         _ => {}
+    }
+    if input.by_mfra && input.container == Some(Container::Mp4) && purpose == Purpose::Film {
+        args.extend(["-use_mfra_for", "pts"].map(str::to_owned));
     }
     args.extend(before);
     args.push("-i".to_owned());
@@ -164,6 +170,7 @@ mod tests {
             user_agent: None,
             headers: Vec::new(),
             tls_verify: true,
+            by_mfra: false,
         }
     }
 
@@ -190,6 +197,17 @@ mod tests {
         assert!(!line(&input, Purpose::Probe).contains("-reconnect"));
         input.transport = Transport::Http { ranges: false };
         assert!(!line(&input, Purpose::Film).contains("-reconnect"));
+    }
+
+    #[test]
+    fn only_a_run_of_a_fragmented_film_is_told_of_its_table() {
+        for container in [Container::Mp4, Container::Matroska, Container::MpegTs] {
+            let input = Input { by_mfra: true, ..remote(Some(container)) };
+            let has = |purpose| line(&input, purpose).contains("-use_mfra_for pts -i");
+            assert_eq!(has(Purpose::Film), container == Container::Mp4, "{container:?}");
+            assert!(!has(Purpose::Probe), "{container:?}");
+        }
+        assert!(!line(&remote(Some(Container::Mp4)), Purpose::Film).contains("use_mfra_for"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::mux::Time;
 
 pub use clean::clean;
 pub use command::{Command, Film, Job, Output, Place, Preroll, command, masked};
-pub use decide::{Decision, Kind, Quality, Reason, Settings, SubtitleTrack, decide};
+pub use decide::{Decision, How, Kind, Quality, Reason, Settings, SubtitleTrack, decide};
 pub use fault::{Evidence, Fault, Retry};
 pub use input::{Container, Input, Transport};
 pub use log::{Level, Line, Lines};

@@ -506,6 +506,7 @@ mod tests {
             user_agent: Some("VLC/3.0.20 LibVLC/3.0.20".to_owned()),
             headers: vec![("Referer".to_owned(), "http://tv.example.com/".to_owned())],
             tls_verify: true,
+            by_mfra: false,
         };
         check_arguments("probe_https_ts", &input);
         let file = Input {
@@ -515,6 +516,7 @@ mod tests {
             user_agent: None,
             headers: Vec::new(),
             tls_verify: true,
+            by_mfra: false,
         };
         check_arguments("probe_file", &file);
     }

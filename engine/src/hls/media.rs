@@ -15,6 +15,7 @@ use crate::session::{Rendition, Served};
 const SEGMENT_AGE: &str = "max-age=3600";
 const INIT_AGE: &str = "max-age=31536000, immutable";
 const PLAYLIST_AGE: &str = "no-cache";
+const SUBTITLES: &str = "text/vtt; charset=utf-8";
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
 /// What is asked for below `/transcode/{id}/`.
@@ -24,6 +25,10 @@ pub(super) enum Asked {
     Playlist(Rendition),
     Init(Rendition, String),
     Segment(Rendition, u64),
+    TransportPlaylist,
+    SubtitlePlaylist(u8),
+    SubtitleSegment(u8, u64),
+    TransportStream(u64),
     /// Offered by a later version.
     NotYet(&'static str),
 }
@@ -33,18 +38,21 @@ impl Asked {
     pub(super) fn parse(rest: &str) -> Option<Self> {
         match rest {
             "stream.m3u8" => return Some(Self::Multivariant),
-            "ts.m3u8" => return Some(Self::NotYet("muxed MPEG-TS is")),
+            "ts.m3u8" => return Some(Self::TransportPlaylist),
             _ => {}
         }
         if let Some(name) = rest.strip_suffix(".m3u8").filter(|name| !name.contains('/')) {
-            if name.starts_with("sub-") {
-                return Some(Self::NotYet("subtitles are"));
+            if let Some(track) = name.strip_prefix("sub-") {
+                return small(track).map(Self::SubtitlePlaylist);
             }
             return rendition(name).map(Self::Playlist);
         }
         let (folder, file) = rest.split_once('/')?;
         if folder == "ts" {
-            return Some(Self::NotYet("muxed MPEG-TS is"));
+            return number(file.strip_suffix(".ts")?).map(Self::TransportStream);
+        }
+        if let Some(track) = folder.strip_prefix("sub-") {
+            return Some(Self::SubtitleSegment(small(track)?, number(file.strip_suffix(".vtt")?)?));
         }
         let rendition = rendition(folder)?;
         if let Some(hash) = file.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
@@ -63,8 +71,17 @@ impl Asked {
 fn rendition(name: &str) -> Option<Rendition> {
     match name {
         "video" => Some(Rendition::Video),
-        _ => number(name.strip_prefix("audio-")?).and_then(|n| u8::try_from(n).ok()).map(Rendition::Audio),
+        _ => small(name.strip_prefix("audio-")?).map(Rendition::Audio),
     }
+}
+
+/// The number of the track that `/subs/{id}/sub{n}.vtt` names.
+pub(super) fn whole_subtitle(file: &str) -> Option<u8> {
+    small(file.strip_prefix("sub")?.strip_suffix(".vtt")?)
+}
+
+fn small(text: &str) -> Option<u8> {
+    number(text).and_then(|n| u8::try_from(n).ok())
 }
 
 /// A number as we write it: no sign, no leading zero.
@@ -82,19 +99,37 @@ pub(super) fn playlist(text: Bytes) -> Reply {
 
 /// A segment, or 304 where the client has it.
 pub(super) fn segment(served: Served, rendition: Rendition, headers: &HeaderMap) -> Reply {
-    tagged(served, rendition, SEGMENT_AGE, headers)
+    tagged(served, kind(rendition), SEGMENT_AGE, headers)
+}
+
+/// A segment of muxed MPEG-TS, or 304 where the client has it.
+pub(super) fn transport_stream(served: Served, headers: &HeaderMap) -> Reply {
+    tagged(served, "video/mp2t", SEGMENT_AGE, headers)
+}
+
+/// Subtitles beside a segment, or 304 where the client has them.
+pub(super) fn subtitle_segment(served: Served, headers: &HeaderMap) -> Reply {
+    tagged(served, SUBTITLES, SEGMENT_AGE, headers)
+}
+
+/// Subtitles as far as they are known, or 304 where the client knows as much.
+pub(super) fn subtitles(served: Served, headers: &HeaderMap) -> Reply {
+    tagged(served, SUBTITLES, PLAYLIST_AGE, headers)
 }
 
 /// An initialisation section, or 304 where the client has it.
 pub(super) fn init(served: Served, rendition: Rendition, headers: &HeaderMap) -> Reply {
-    tagged(served, rendition, INIT_AGE, headers)
+    tagged(served, kind(rendition), INIT_AGE, headers)
 }
 
-fn tagged(served: Served, rendition: Rendition, age: &'static str, headers: &HeaderMap) -> Reply {
-    let kind = match rendition {
+fn kind(rendition: Rendition) -> &'static str {
+    match rendition {
         Rendition::Video => "video/mp4",
         Rendition::Audio(_) => "audio/mp4",
-    };
+    }
+}
+
+fn tagged(served: Served, kind: &'static str, age: &'static str, headers: &HeaderMap) -> Reply {
     let mut reply = if has(headers, &served.etag) {
         answer(StatusCode::NOT_MODIFIED, Bytes::new(), kind, age)
     } else {
@@ -156,10 +191,19 @@ mod tests {
                 "video/init-0123456789abcdef.mp4",
                 Some(Asked::Init(Rendition::Video, "0123456789abcdef".to_owned())),
             ),
-            ("ts/3.ts", Some(Asked::NotYet("muxed MPEG-TS is"))),
+            ("ts.m3u8", Some(Asked::TransportPlaylist)),
+            ("ts/3.ts", Some(Asked::TransportStream(3))),
+            ("ts/03.ts", None),
+            ("ts/3.m4s", None),
             ("video/3.1.m4s", Some(Asked::NotYet("parts are"))),
             ("video/3.01.m4s", None),
-            ("sub-0.m3u8", Some(Asked::NotYet("subtitles are"))),
+            ("sub-0.m3u8", Some(Asked::SubtitlePlaylist(0))),
+            ("sub-2/17.vtt", Some(Asked::SubtitleSegment(2, 17))),
+            ("sub-256.m3u8", None),
+            ("sub-00/1.vtt", None),
+            ("sub-0/01.vtt", None),
+            ("sub-0/1.m4s", None),
+            ("video/1.vtt", None),
             ("video/00.m4s", None),
             ("video/+1.m4s", None),
             ("video/-1.m4s", None),

@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
+use sluice_protocol::Subtitle;
 use warp::filters::BoxedFilter;
 use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};
@@ -17,13 +18,17 @@ use warp::{Filter, Reply as _};
 use super::media::{self, Asked};
 use super::playlist::{self, End};
 use crate::access::{self, Denied};
-use crate::config::Server;
+use crate::config::{Container, Server};
 use crate::problem::{Refusal, recover};
 use crate::serve::Peer;
-use crate::session::{Cause, Code, Fault, Handle, Id, Missing, Registry, Start, Started, State, Viewer};
+use crate::session::{
+    Cause, Code, Fault, Handle, Id, Label, Missing, Registry, Start, Started, State, Unserved, Viewer,
+};
 
 /// A start's body is a handful of fields.
 const MOST_BODY: u64 = 64 * 1024;
+/// No film is longer: a hundred years.
+const LAST_MOMENT: f64 = 3.2e9;
 /// A user agent is only there to tell viewers apart.
 const MOST_AGENT: usize = 256;
 
@@ -38,6 +43,8 @@ pub struct Playback {
     pub machine: String,
     /// Whether ffmpeg was found when the engine started.
     pub ffmpeg_found: bool,
+    /// What the address to open offers.
+    pub container: Container,
 }
 
 /// The body of a start, as netv's players send it.
@@ -84,7 +91,7 @@ enum Number {
 struct StartAnswer {
     session_id: Id,
     playlist: String,
-    subtitles: [(); 0],
+    subtitles: Vec<Subtitle>,
     duration: Option<f64>,
     seek_offset: f64,
     transcoded_duration: f64,
@@ -97,6 +104,20 @@ struct Progress {
     duration: Option<f64>,
     state: &'static str,
     transcoded_duration: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct SeekAnswer {
+    ok: bool,
+    session_id: Id,
+    segment: u64,
+    time: f64,
+    playlist: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeekQuery {
+    time: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,15 +139,19 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
         .and(warp::path::param::<Id>())
         .and(warp::path::tail())
         .and(get_or_head())
-        .and(wants_ts())
+        .and(container())
         .and(with.clone())
         .and(caller)
-        .then(async |id, rest: warp::path::Tail, ts, playback: Arc<Playback>, peer, headers: HeaderMap| {
-            if ts {
-                return not_yet("muxed MPEG-TS is");
-            }
-            answer(serve_media(&playback, id, rest.as_str(), &viewer(peer, &headers), &headers).await)
-        });
+        .then(
+            async |id, rest: warp::path::Tail, asked, playback: Arc<Playback>, peer, headers: HeaderMap| {
+                let container: Container = Option::unwrap_or(asked, playback.container);
+                let rest = match (rest.as_str(), container) {
+                    ("stream.m3u8", Container::Ts) => "ts.m3u8",
+                    (rest, _) => rest,
+                };
+                answer(serve_media(&playback, id, rest, &viewer(peer, &headers), &headers).await)
+            },
+        );
     let leave_delete = warp::path!("transcode" / Id).and(warp::delete());
     let leave_post = warp::path!("transcode" / Id / "stop").and(warp::post());
     let leave = leave_delete.or(leave_post).unify().and(with.clone()).and(caller).then(
@@ -148,13 +173,14 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
         );
     let seek = warp::path!("transcode" / "seek" / Id)
         .and(warp::get().or(warp::post()).unify())
+        .and(warp::query())
         .and(with.clone())
         .and(caller)
-        .then(async |id, playback: Arc<Playback>, peer, headers: HeaderMap| {
-            answer(
-                guarded(&playback, &headers)
-                    .and_then(|()| seek_session(&playback, id, &viewer(peer, &headers))),
-            )
+        .then(async |id, query: SeekQuery, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            if let Err(refusal) = guarded(&playback, &headers) {
+                return answer(Err(refusal));
+            }
+            answer(seek_session(&playback, id, &query, &viewer(peer, &headers)).await)
         });
     let start_post = warp::path!("transcode" / "start").and(warp::post()).and(body).and(warp::body::json());
     let start_get = warp::path!("transcode" / "start").and(warp::get()).and(warp::query());
@@ -177,12 +203,16 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
         .and(with.clone())
         .then(async |playback: Arc<Playback>| answer(readiness(&playback).await));
     let preflight =
-        preflight_method().and(warp::path::full()).and(with).and(warp::header::headers_cloned()).map(
+        preflight_method().and(warp::path::full()).and(with.clone()).and(warp::header::headers_cloned()).map(
             |path: warp::path::FullPath, playback: Arc<Playback>, headers: HeaderMap| {
                 preflight(&playback, path.as_str(), &headers)
             },
         );
-    let subtitles = warp::path!("subs" / ..).and(get_or_head()).map(|| not_yet("subtitles are"));
+    let subtitles = warp::path!("subs" / Id / String).and(get_or_head()).and(with).and(caller).then(
+        async |id, file: String, playback: Arc<Playback>, peer, headers: HeaderMap| {
+            answer(serve_subtitles(&playback, id, &file, &viewer(peer, &headers), &headers))
+        },
+    );
     let channels = warp::path!("live" / ..).and(get_or_head()).map(|| not_yet("configured channels are"));
     let list = warp::path!("channels.m3u").and(get_or_head()).map(|| not_yet("configured channels are"));
     let stranger = warp::path!("transcode" / String / ..)
@@ -233,20 +263,30 @@ async fn serve_media(
         return Err(fault.into());
     }
     match asked {
-        Asked::Multivariant | Asked::Playlist(_) => {
+        Asked::Multivariant | Asked::Playlist(_) | Asked::SubtitlePlaylist(_) | Asked::TransportPlaylist => {
             handle.heard(viewer);
             let index = if wants_to_go(&handle) { playable(&handle).await? } else { handle.shelf().index() };
+            // Of a film that failed nothing more will come: without an end a player would ask for ever.
+            let end = if handle.snapshot().state == State::Failed { End::Failed } else { End::AsMade };
             match asked {
                 Asked::Playlist(rendition) => {
                     if !index.shapes.iter().any(|shape| shape.rendition == rendition) {
                         return Err(Refusal::not_found("the session has no such rendition"));
                     }
-                    // Of a film that failed nothing more will come: without an end a player would ask for ever.
-                    let end =
-                        if handle.snapshot().state == State::Failed { End::Failed } else { End::AsMade };
                     let name = format!("{rendition} {end:?}");
                     let text = index.rendered(&name, || playlist::media(&index, rendition, end));
                     Ok(media::playlist(text))
+                }
+                Asked::SubtitlePlaylist(track) => {
+                    if index.has_subtitle(track) != Some(true) {
+                        return Err(Refusal::not_found("the session has no such subtitles"));
+                    }
+                    let name = format!("sub-{track} {end:?}");
+                    Ok(media::playlist(index.rendered(&name, || playlist::subtitles(&index, track, end))))
+                }
+                Asked::TransportPlaylist => {
+                    let name = format!("ts {end:?}");
+                    Ok(media::playlist(index.rendered(&name, || playlist::transport_stream(&index, end))))
                 }
                 _ => Ok(media::playlist(index.rendered("stream", || playlist::multivariant(&index)))),
             }
@@ -258,14 +298,33 @@ async fn serve_media(
         }
         Asked::Segment(rendition, number) => match handle.segment(viewer, rendition, number).await {
             Ok(served) => Ok(media::segment(served, rendition, headers)),
-            Err(Missing::Absent) => Err(gone(&handle)),
-            Err(Missing::Lost) => {
-                Err(Fault::refusal(Code::StorageLost, "the segment can't be read from storage any more")
-                    .into())
-            }
+            Err(unserved) => Err(refused(&handle, unserved)),
+        },
+        Asked::SubtitleSegment(track, number) => match handle.subtitle_segment(viewer, track, number).await {
+            Ok(served) => Ok(media::subtitle_segment(served, headers)),
+            Err(unserved) => Err(refused(&handle, unserved)),
+        },
+        Asked::TransportStream(number) => match handle.transport_stream(viewer, number).await {
+            Ok(served) => Ok(media::transport_stream(served, headers)),
+            Err(unserved) => Err(refused(&handle, unserved)),
         },
         Asked::NotYet(_) => Err(Refusal::not_found("no session has such a file")),
     }
+}
+
+fn serve_subtitles(
+    playback: &Playback,
+    id: Id,
+    file: &str,
+    viewer: &Viewer,
+    headers: &HeaderMap,
+) -> Result<Reply, Refusal> {
+    let handle = playback.registry.get(id)?;
+    if let Some(fault) = handle.held() {
+        return Err(fault.into());
+    }
+    let served = media::whole_subtitle(file).and_then(|track| handle.subtitles(viewer, track));
+    served.map(|served| media::subtitles(served, headers)).ok_or_else(|| gone(&handle))
 }
 
 /// Whether a playlist request has to wait, or to make it go on: a rest of a film that is whole does not.
@@ -303,6 +362,16 @@ fn ended() -> Fault {
     Fault::refusal(Code::Ended, "the session has ended and its segments are gone: start it again")
 }
 
+fn refused(handle: &Handle, unserved: Unserved) -> Refusal {
+    match unserved {
+        Unserved::Missing(Missing::Absent) => gone(handle),
+        Unserved::Missing(Missing::Lost) => {
+            Fault::refusal(Code::StorageLost, "the segment can't be read from storage any more").into()
+        }
+        Unserved::Refused(fault) => fault.into(),
+    }
+}
+
 fn gone(handle: &Handle) -> Refusal {
     let snapshot = handle.snapshot();
     if snapshot.state == State::Ended && !snapshot.revivable {
@@ -321,9 +390,8 @@ async fn start_session(
     if body.url.is_empty() {
         return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
     }
-    if body.start_at.is_some_and(|start_at| !start_at.is_moment()) {
-        return Err(Refusal::bad_request("start_at is a number of seconds, 0 or more"));
-    }
+    let wrong = || Refusal::bad_request("start_at is a number of seconds, 0 or more");
+    let start_at = body.start_at.map(|at| at.moment().ok_or_else(wrong)).transpose()?;
     let start = Start {
         url: body.url,
         content_type: body.content_type,
@@ -331,16 +399,17 @@ async fn start_session(
         source_id: body.source_id.map(Text::into_string),
         user: None,
         deinterlace_fallback: body.deinterlace_fallback.map(Flag::meaning).transpose()?.unwrap_or(false),
+        start_at,
     };
     let Started { handle, snapshot } =
         playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await?;
     Ok(warp::reply::json(&StartAnswer {
         session_id: handle.id(),
-        playlist: format!("/transcode/{}/stream.m3u8", handle.id()),
-        subtitles: [],
+        playlist: playlist_address(handle.id()),
+        subtitles: subtitles(&handle),
         duration: snapshot.duration,
         seek_offset: 0.0,
-        transcoded_duration: snapshot.produced,
+        transcoded_duration: snapshot.playable(),
         state: snapshot.state.name(),
     })
     .into_response())
@@ -356,22 +425,48 @@ fn tell_progress(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, 
         handle.heard(viewer);
     }
     let progress = Progress {
-        segment_count: snapshot.segments,
+        // What a player has just fetched counts, whether the session has heard of it or not.
+        segment_count: handle.shelf().index().segments.len() as u64,
         duration: snapshot.duration,
         state: snapshot.state.name(),
-        transcoded_duration: snapshot.produced,
+        transcoded_duration: snapshot.playable(),
     };
     Ok(warp::reply::json(&progress).into_response())
 }
 
-fn seek_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
+/// The first is the default: a player that shows one shows that.
+fn subtitles(handle: &Handle) -> Vec<Subtitle> {
+    let labels = handle.shelf().index().labels.clone();
+    let tracks = labels.iter().flat_map(|labels| &labels.subtitles);
+    let subtitle = |(n, label): (usize, &Label)| Subtitle {
+        url: format!("/subs/{}/sub{n}.vtt", handle.id()),
+        lang: label.language.clone(),
+        label: label.name.clone(),
+        default: n == 0,
+    };
+    tracks.enumerate().map(subtitle).collect()
+}
+
+fn playlist_address(id: Id) -> String {
+    format!("/transcode/{id}/stream.m3u8")
+}
+
+async fn seek_session(
+    playback: &Playback,
+    id: Id,
+    query: &SeekQuery,
+    viewer: &Viewer,
+) -> Result<Reply, Refusal> {
+    let moment = query.time.as_ref().and_then(Number::moment);
+    let moment = moment.ok_or_else(|| Refusal::bad_request("time is a number of seconds, 0 or more"))?;
     let handle = playback.registry.get(id)?;
     if let Some(fault) = handle.held() {
         return Err(fault.into());
     }
-    handle.heard(viewer);
-    let reason = "this session is no timeline: its playlist holds what can be played; timelines are not in this version";
-    Err(Refusal::not_seekable(reason))
+    let segment = handle.seek(viewer, moment).await?;
+    let answer =
+        SeekAnswer { ok: true, session_id: id, segment, time: moment, playlist: playlist_address(id) };
+    Ok(warp::reply::json(&answer).into_response())
 }
 
 fn leave_session(playback: &Playback, id: Id, viewer: &Viewer) -> Result<Reply, Refusal> {
@@ -408,6 +503,7 @@ fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {
     let mut reply = StatusCode::NO_CONTENT.into_response();
     let is_media = path
         .strip_prefix("/transcode/")
+        .or_else(|| path.strip_prefix("/subs/"))
         .and_then(|rest| rest.split('/').next())
         .is_some_and(|first| first.parse::<Id>().is_ok());
     let answers = reply.headers_mut();
@@ -469,10 +565,16 @@ fn plain(text: &'static str) -> Reply {
     reply
 }
 
-/// Whether the query asks for `container=ts`.
-fn wants_ts() -> impl Filter<Extract = (bool,), Error = std::convert::Infallible> + Clone {
-    let asked = warp::query::raw().map(|query: String| query.split('&').any(|pair| pair == "container=ts"));
-    asked.or(warp::any().map(|| false)).unify()
+/// What the query asks for, if it does: `container=ts` or `container=fmp4`.
+fn container() -> impl Filter<Extract = (Option<Container>,), Error = std::convert::Infallible> + Clone {
+    let asked = warp::query::raw().map(|query: String| {
+        query.split('&').find_map(|pair| match pair {
+            "container=ts" => Some(Container::Ts),
+            "container=fmp4" => Some(Container::Fmp4),
+            _ => None,
+        })
+    });
+    asked.or(warp::any().map(|| None)).unify()
 }
 
 /// hyper leaves the body of an answer to HEAD out by itself.
@@ -516,12 +618,13 @@ impl Text {
 }
 
 impl Number {
-    fn is_moment(&self) -> bool {
+    /// A moment of a film, in seconds.
+    fn moment(&self) -> Option<f64> {
         let seconds = match self {
             Self::Number(seconds) => Some(*seconds),
             Self::Text(text) => text.parse().ok(),
         };
-        seconds.is_some_and(|seconds: f64| seconds.is_finite() && seconds >= 0.0)
+        seconds.filter(|seconds: &f64| (0.0..=LAST_MOMENT).contains(seconds))
     }
 }
 

@@ -9,6 +9,7 @@
 //! makes a transport stream of the same samples.
 
 mod boxes;
+pub mod clock;
 mod entry;
 mod esds;
 pub mod index;

@@ -14,6 +14,7 @@ use crate::address::{Address, AddressError, Mask, Meaning, Rules};
 use crate::config::{Config, Source, UserAgent};
 use crate::fetch::{FetchError, Fetcher, FirstBytes};
 use crate::ffmpeg::{self, Container, Evidence, Input, Lines, Probe, ProbeError, Sniff, Transport};
+use crate::mux::clock;
 use crate::mux::index::{self, KeyFrames, Layout, NoIndex, Step};
 use crate::process::{CaptureError, Launcher, Order, Pipe, SpawnError, capture};
 
@@ -23,6 +24,10 @@ const BELIEVED: Duration = Duration::from_secs(60 * 60);
 const MOST: usize = 1_000;
 /// So many key frames are remembered of all of them together: 64 MiB.
 const MOST_KEYS: usize = 4 << 20;
+/// The clock of a transport stream is looked at so often after its beginning, its end included, and each time in
+/// so many bytes: a stream of 20 Mbit/s tells it in so many at least once.
+const CLOCK_LOOKS: u64 = 4;
+const CLOCK_BYTES: u64 = 128 * 1024;
 /// An answer of ffprobe is never this large.
 const PROBE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -52,6 +57,8 @@ pub(super) struct Known {
     pub length: Option<u64>,
     /// Where its video may be cut without encoding it.
     pub keys: Result<Arc<KeyFrames>, NoIndex>,
+    /// Its clock leaps on the way: no place of it can be found by its time.
+    pub clock_jumps: bool,
     at: Instant,
 }
 
@@ -135,6 +142,7 @@ impl Inputs {
             user_agent: user_agent.text().map(str::to_owned),
             headers: source.map(|source| source.headers.clone()).unwrap_or_default(),
             tls_verify: self.tls_verify,
+            by_mfra: false,
         };
         let probe = self.probe(&input, &address.mask()).await?;
         let playlist_ended = sniffed == Sniff::HlsMedia { ended: true };
@@ -144,10 +152,20 @@ impl Inputs {
         // it does not they are gone after a while, whatever the server does for the playlist itself.
         let ranges = if container == Container::Hls { playlist_ended } else { first.ranges };
         let keys = self.key_frames(address, source, &first, &probe, deadline).await.map(Arc::new);
+        let clock_jumps = self.clock_leaps(address, source, &first, &probe, deadline).await;
         // A source that failed for a moment is asked again by the next who wants the film.
         let passing = matches!(keys, Err(NoIndex::Unreadable(_)));
         let length = first.length;
-        let known = Arc::new(Known { input, probe, ranges, bounded, length, keys, at: Instant::now() });
+        let known = Arc::new(Known {
+            input,
+            probe,
+            ranges: ranges && !clock_jumps,
+            bounded,
+            length,
+            keys,
+            clock_jumps,
+            at: Instant::now(),
+        });
         match &known.keys {
             Ok(keys) => {
                 tracing::debug!(length = known.length, keys = keys.times.len(), by = ?keys.by, "indexed")
@@ -193,6 +211,35 @@ impl Inputs {
         let read = read_index(&self.fetcher, address, source, reader, deadline);
         // Most often the source's limit is what stops it, but a reader at work has none of its own.
         timeout_at(deadline, read).await.unwrap_or_else(|_| Err(unreadable(&FetchError::TimedOut)))
+    }
+
+    /// A few looks at the clock of a transport stream, in what is left of the time. One that can't be looked at is
+    /// believed.
+    async fn clock_leaps(
+        &self,
+        address: &Address,
+        source: Option<&Source>,
+        first: &FirstBytes,
+        probe: &Probe,
+        deadline: Instant,
+    ) -> bool {
+        let is_stream = probe.container() == Some(Container::MpegTs);
+        let Some(length) = first.length.filter(|_| first.ranges && is_stream) else { return false };
+        let mut program = None;
+        let mut looks = vec![clock::readings(&first.bytes, 0, &mut program)];
+        for n in 1..=CLOCK_LOOKS {
+            let from = (length / CLOCK_LOOKS * n).min(length.saturating_sub(CLOCK_BYTES));
+            let size = CLOCK_BYTES.min(length - from);
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.fetcher.range(address, source, from, size, left).await {
+                Ok(bytes) => looks.push(clock::readings(&bytes, from, &mut program)),
+                Err(error) => {
+                    tracing::debug!(%error, "the clock could not be looked at");
+                    return false;
+                }
+            }
+        }
+        clock::leaps(&looks)
     }
 
     async fn probe(&self, input: &Input, mask: &Mask) -> Result<Probe, Fault> {

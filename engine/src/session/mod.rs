@@ -21,11 +21,13 @@
 //! This module knows media, processes and files. It does not know HTTP, nor how a session is shown.
 
 mod actor;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the runs of a timeline feed it"))]
 mod cues;
 mod cut;
+mod grid;
 mod handle;
 mod inputs;
+mod labels;
+mod languages;
 mod log;
 mod plan;
 mod registry;
@@ -43,8 +45,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use cut::Rendition;
-pub use handle::{Handle, PastRun, RunSnapshot, Snapshot};
+pub use grid::Grid;
+pub use handle::{Handle, PastRun, RunSnapshot, Snapshot, Unserved};
 pub use inputs::Inputs;
+pub use labels::{Label, Labels};
 pub use log::{Cursor, Entry, Log, Read};
 pub use registry::{Happening, Registry, Resumption, Start, Started, Stop, Totals, World};
 pub use shelf::{Index, Media, Missing, Segment, Served, Shape, Shelf};
@@ -100,6 +104,8 @@ pub enum Code {
     Changed,
     /// There is nothing to resume.
     NotResumable,
+    /// Its playlist can't be entered anywhere.
+    NotSeekable,
     /// The engine shuts down.
     ShuttingDown,
     /// The session has too much to do to hear this.
@@ -167,6 +173,3 @@ pub struct Hold {
 
 /// The name of a session.
 pub type Id = Uuid;
-
-/// Runs that work at the same time in one session.
-pub const RUNS_PER_SESSION: usize = 1;

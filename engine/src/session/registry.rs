@@ -78,6 +78,8 @@ pub struct Start {
     pub source_id: Option<String>,
     pub user: Option<String>,
     pub deinterlace_fallback: bool,
+    /// A hint where a timeline is entered.
+    pub start_at: Option<f64>,
 }
 
 /// A started session.
@@ -149,6 +151,11 @@ struct Entry {
 struct Key {
     address: String,
     deinterlace_fallback: bool,
+}
+
+/// Seconds as they were asked for, to the microsecond.
+pub(super) fn moment(seconds: f64) -> Time {
+    Time::new((seconds * 1e6).round() as i64, 1_000_000)
 }
 
 impl World {
@@ -246,7 +253,7 @@ impl Registry {
         let source = request.source_id.clone().filter(|_| request.source.is_some());
         let (handle, request) = self.join(key, request)?;
         if let Some(viewer) = viewer {
-            handle.heard(viewer);
+            handle.heard_at(viewer, start.start_at.map(moment));
             self.hurry(viewer, source.as_deref(), handle.id());
         }
         let snapshot = handle.started(cause, Some(request)).await?;
@@ -301,7 +308,6 @@ impl Registry {
             live_cache: sessions.live_cache,
             ahead_timeout: sessions.ahead_timeout,
             probe_timeout: sessions.probe_timeout,
-            start_timeout: sessions.start_timeout,
             noise: f64::from(id.as_bytes()[0]) / 255.0,
         };
         let shelf = Shelf::new(id, world.store.clone(), world.live_dvr, world.segment);

@@ -170,6 +170,17 @@ impl Viewers {
         active.filter_map(|record| record.position).max()
     }
 
+    /// Where each of those who watch is. Who has asked for nothing yet is at the beginning.
+    pub(super) fn positions(&self) -> Vec<(Viewer, Time)> {
+        let now = Instant::now();
+        let inner = self.lock();
+        let active = inner
+            .seen
+            .iter()
+            .filter(|(_, record)| !record.left && now.duration_since(record.at) < self.window);
+        active.map(|(viewer, record)| (viewer.clone(), record.position.unwrap_or(Time::ZERO))).collect()
+    }
+
     /// How many watch.
     pub(super) fn count(&self) -> usize {
         let now = Instant::now();

@@ -37,7 +37,8 @@ pub enum By {
     /// The segment index of a fragmented MP4 file.
     Sidx,
     /// The random access table at the end of a fragmented MP4 file. ffmpeg jumps by it only when it is told
-    /// `-use_mfra_for pts`.
+    /// `-use_mfra_for pts`, which is of use for a file of one track: of fragments that hold several, it then loses
+    /// all but the first and the last one. Without it, it reads on from the beginning.
     Mfra,
     /// The cues of a Matroska file.
     Cues,

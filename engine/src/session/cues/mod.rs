@@ -26,7 +26,7 @@ use std::fmt::{self, Write};
 use crate::mux::Time;
 
 pub(super) use parse::Parser;
-pub(super) use store::Cues;
+pub(super) use store::{Cues, Overflow};
 
 /// A text and the stretch of film over which it is shown. Cues are ordered by their start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::check::{on_grid, packet_ticks};
-use super::{Cutter, Flow, Kind, Misfit, Piece};
+use super::silence::fill;
+use super::{Cutter, Flow, Kind, MOST_SKEW, Misfit, Piece, Silence};
 use crate::mux::{Sample, Time, Track};
 
 #[derive(Debug)]
@@ -21,10 +22,16 @@ pub(super) struct AudioLane {
     pub taken_to: Option<i64>,
     pub at: Time,
     pub done: bool,
+    /// Where it is known to have nothing.
+    known: Vec<Silence>,
+    /// What would belong before this came too late.
+    floor: Time,
+    /// It has holes here that are the input's own.
+    pub is_excused: bool,
 }
 
 impl AudioLane {
-    pub(super) fn new(flow: Flow, from: Time) -> Self {
+    pub(super) fn new(flow: Flow, from: Time, known: Vec<Silence>) -> Self {
         Self {
             flow,
             track: None,
@@ -34,13 +41,34 @@ impl AudioLane {
             taken_to: None,
             at: from,
             done: false,
+            known,
+            floor: from.max(Time::ZERO),
+            is_excused: false,
         }
     }
 
-    /// Whether everything up to `end` is here.
+    /// Whether everything up to `end` is here, or nothing more will come.
     pub(super) fn covers(&self, end: Time) -> bool {
-        let Some(scale) = self.track.as_ref().map(|track| track.timescale) else { return self.done };
-        self.done || self.queue.back().is_some_and(|sample| Time::new(sample.pts, scale) >= end)
+        self.done || self.reaches(end)
+    }
+
+    /// Whether everything up to `end` is here.
+    pub(super) fn reaches(&self, end: Time) -> bool {
+        let Some(scale) = self.track.as_ref().map(|track| track.timescale) else { return false };
+        self.queue.back().is_some_and(|sample| Time::new(sample.pts, scale) >= end)
+    }
+
+    /// Whether there is no point in waiting for the rest of a piece: it is known that nothing is there, or what
+    /// leads the film is too far ahead.
+    pub(super) fn is_silent(&self, piece: &Piece, lead: Option<Time>) -> bool {
+        let is_known = self.known.iter().any(|known| known.from <= piece.start && piece.end <= known.to);
+        is_known || lead.is_some_and(|lead| lead >= piece.end + MOST_SKEW)
+    }
+
+    /// Whether what is here begins only within a piece or after it.
+    pub(super) fn lacks(&self, piece: &Piece) -> bool {
+        let Some(scale) = self.track.as_ref().map(|track| track.timescale) else { return true };
+        self.queue.front().is_none_or(|first| Time::new(first.pts, scale) > piece.start)
     }
 
     /// Takes the packets that start before `end`.
@@ -48,6 +76,18 @@ impl AudioLane {
         let Some(scale) = self.track.as_ref().map(|track| track.timescale) else { return Vec::new() };
         let count = self.queue.partition_point(|sample| Time::new(sample.pts, scale) < end);
         self.queue.drain(..count).collect()
+    }
+
+    /// What was taken for a piece is complete now: holes of a film are filled.
+    pub(super) fn close(&mut self, taken: &mut Vec<Sample>, piece: &Piece, kind: Kind, origin: Time) {
+        let track = self.track.clone().filter(|_| kind.is_film());
+        if let Some(track) = track {
+            fill(self, &track, taken, (piece.start, piece.end, piece.last), origin);
+            self.floor = piece.end;
+        }
+        if let Some(last) = taken.last() {
+            self.taken_to = Some(last.pts + i64::from(last.duration));
+        }
     }
 }
 
@@ -105,7 +145,7 @@ impl Cutter {
                 sample.dts = sample.pts;
                 let at = Time::new(sample.pts, scale);
                 lane.at = lane.at.max(at + Time::new(i64::from(sample.duration), scale));
-                if at < from || is_over {
+                if at < from.max(lane.floor) || is_over {
                     dropped += sample.data.len();
                     continue;
                 }

@@ -8,6 +8,7 @@
 
 mod audio;
 mod check;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod video;
@@ -29,6 +30,10 @@ const GOP_SLACK: Time = Time::from_millis(50);
 const BOUNDARY_SLACK: Time = Time::from_millis(3);
 /// One track may run ahead of another by this much before the other counts as silent.
 const MOST_SKEW: Time = Time::from_secs(30);
+/// Of what a silent track lies behind so much may still come: containers mix their tracks no coarser than that.
+const MIXED: Time = Time::from_secs(10);
+/// Later than any film ends.
+const EVER: Time = Time::from_secs(1_000_000_000);
 /// The most that may wait for another track, whatever its time says.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
@@ -96,8 +101,20 @@ pub(super) struct Plan {
     /// Where segments end, rising, all after `from`: on a timeline, and on any film that is encoded. What comes
     /// after the last one belongs to the last segment.
     pub cuts: Vec<Time>,
-    /// This segment did not fit before: where it does not again, it is a gap.
-    pub lenient: Option<u64>,
+    /// How often the first segment did not fit before. Once: holes in its sound are the input's own. More often:
+    /// where it does not again, it is a gap.
+    pub misfits: u32,
+    /// Where sound tracks are known to have nothing: it is not waited for.
+    pub silences: Vec<Silence>,
+}
+
+/// A stretch of a film in which a sound track has nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Silence {
+    /// The track, counted from 0.
+    pub track: u8,
+    pub from: Time,
+    pub to: Time,
 }
 
 /// A segment's worth of samples, whole and checked. Times are film time in the track's own ticks.
@@ -113,6 +130,8 @@ pub(super) struct Cut {
     pub gap: bool,
     /// The input ended here.
     pub last: bool,
+    /// The input ended before all of its sound had come: it may be cut short.
+    pub unsure: bool,
 }
 
 /// What came is not what was planned.
@@ -160,6 +179,8 @@ pub(super) struct Cutter {
     /// Closed by the lane that leads, waiting for the others.
     pieces: VecDeque<Piece>,
     waiting_bytes: usize,
+    /// Found since they were last asked for.
+    silences: Vec<Silence>,
 }
 
 #[derive(Debug)]
@@ -178,10 +199,17 @@ impl Cutter {
             next: plan.first,
             cuts: plan.cuts.iter().copied().collect(),
             video: plan.video.map(|flow| VideoLane::new(flow, plan.from)),
-            audio: plan.audio.iter().map(|flow| AudioLane::new(*flow, plan.from)).collect(),
+            audio: (0..)
+                .zip(&plan.audio)
+                .map(|(n, flow)| {
+                    let known = plan.silences.iter().copied().filter(|silence| silence.track == n);
+                    AudioLane::new(*flow, plan.from, known.collect())
+                })
+                .collect(),
             begun: (plan.kind == Kind::Timeline).then_some(plan.from),
             pieces: VecDeque::new(),
             waiting_bytes: 0,
+            silences: Vec::new(),
             plan,
         }
     }
@@ -194,6 +222,11 @@ impl Cutter {
     /// The film time that the slowest track has reached.
     pub(super) fn reached(&self) -> Time {
         self.lanes().map(|(_, at, _)| at).min().unwrap_or(Time::ZERO)
+    }
+
+    /// The silences of sound tracks that were found since this was last asked.
+    pub(super) fn take_silences(&mut self) -> Vec<Silence> {
+        std::mem::take(&mut self.silences)
     }
 
     /// The track that is behind all others, while more than one flows.
@@ -209,6 +242,15 @@ impl Cutter {
         match rendition {
             Rendition::Video => self.video.as_ref()?.track.as_ref(),
             Rendition::Audio(n) => self.audio.get(usize::from(n))?.track.as_ref(),
+        }
+    }
+
+    /// What a rendition's samples were in an earlier run: this one may have none of them.
+    pub(super) fn suppose(&mut self, rendition: Rendition, track: &Arc<Track>) {
+        if let (Rendition::Audio(n), true) = (rendition, self.plan.kind.is_film())
+            && let Some(lane) = self.audio.get_mut(usize::from(n))
+        {
+            lane.track.get_or_insert_with(|| track.clone());
         }
     }
 
@@ -281,7 +323,8 @@ impl Cutter {
     fn drain(&mut self) -> Result<Vec<Cut>, Misfit> {
         let mut cuts = Vec::new();
         while let Some(piece) = self.pieces.front() {
-            if !self.audio.iter().all(|lane| lane.covers(piece.end)) {
+            let lead = self.lead().filter(|_| self.plan.kind.is_film());
+            if !self.audio.iter().all(|lane| lane.covers(piece.end) || lane.is_silent(piece, lead)) {
                 break;
             }
             let Some(piece) = self.pieces.pop_front() else { break };
@@ -296,20 +339,35 @@ impl Cutter {
 
     fn assemble(&mut self, piece: Piece) -> Result<Cut, Misfit> {
         let number = self.next;
-        let audio: Vec<_> = self.audio.iter_mut().map(|lane| lane.take(piece.end)).collect();
+        let tried = if number == self.plan.first { self.plan.misfits } else { 0 };
+        let lead = self.lead().unwrap_or(piece.end);
+        let unsure = piece.last || self.audio.iter().any(|lane| lane.done && !lane.reaches(piece.end));
+        for lane in &mut self.audio {
+            lane.is_excused = tried > 0 || !lane.covers(piece.end) || lane.is_excused && lane.lacks(&piece);
+        }
+        let mut audio: Vec<_> = self.audio.iter_mut().map(|lane| lane.take(piece.end)).collect();
         let gap = match self.check(number, &piece, &audio) {
             Ok(()) => false,
-            Err(_) if self.plan.lenient == Some(number) => true,
+            Err(_) if tried > 1 => true,
             Err(misfit) => return Err(misfit),
         };
         self.next += 1;
-        for (lane, taken) in self.audio.iter_mut().zip(&audio) {
-            if let Some(last) = taken.last() {
-                lane.taken_to = Some(last.pts + i64::from(last.duration));
+        for (n, (lane, taken)) in (0..).zip(self.audio.iter_mut().zip(&mut audio)) {
+            if taken.is_empty() && !piece.last && self.plan.kind.is_film() {
+                let to = if lane.done { EVER } else { piece.end.max(lead - MIXED) };
+                self.silences.push(Silence { track: n, from: piece.start, to });
+                lane.is_excused = true;
             }
+            lane.close(taken, &piece, self.plan.kind, self.origin.unwrap_or(Time::ZERO));
         }
         let Piece { start, end, video, last } = piece;
-        Ok(Cut { number, start, end, video, audio, gap, last })
+        Ok(Cut { number, start, end, video, audio, gap, last, unsure })
+    }
+
+    /// How far the track has come that the segments follow.
+    fn lead(&self) -> Option<Time> {
+        let sound = || self.audio.first().map(|lane| lane.at);
+        self.video.as_ref().map(|lane| lane.at).or_else(sound)
     }
 
     /// Whether a piece is what was planned.
@@ -337,7 +395,10 @@ impl Cutter {
             return Ok(());
         }
         let flowing = || self.lanes().filter(|(_, _, done)| !done).map(|(_, at, _)| at);
-        let (Some(first), Some(last)) = (flowing().min(), flowing().max()) else { return Ok(()) };
+        // Sound that a film lacks is not waited for; its picture is.
+        let first = if self.plan.kind.is_film() { flowing().next() } else { flowing().min() };
+        let is_over = self.plan.kind.is_film() && self.lanes().next().is_some_and(|(_, _, done)| done);
+        let (Some(first), Some(last), false) = (first, flowing().max(), is_over) else { return Ok(()) };
         let skew = last - first;
         if skew > MOST_SKEW { Err(Misfit::Silent { skew }) } else { Ok(()) }
     }

@@ -65,7 +65,8 @@ fn encoded(from: i64) -> Plan {
         audio: vec![Flow::Encoded { rate: None }],
         segment: Time::from_secs(2),
         cuts: (1..=10).map(|n| Time::from_secs(from + 2 * n)).collect(),
-        lenient: None,
+        misfits: 0,
+        silences: Vec::new(),
     }
 }
 
@@ -117,18 +118,21 @@ fn any_chunking_gives_the_same_cuts() {
 }
 
 #[test]
-fn a_missing_frame_is_not_published_and_a_gap_where_it_was_seen_twice() {
+fn a_missing_frame_is_not_published_and_a_gap_where_it_was_seen_twice_before() {
     let mut picture = frames(0, 101, 50, 0);
-    picture.remove(60);
+    picture.remove(10);
     let mut strict = cutter(encoded(0));
     strict.push(SOUND, packets(0, 300)).expect("sound fits");
     let misfit = strict.push(Rendition::Video, picture.clone()).expect_err("a frame is missing");
-    assert_eq!(misfit, Misfit::Frames { number: 1, expected: 50, found: 49 });
+    assert_eq!(misfit, Misfit::Frames { number: 0, expected: 50, found: 49 });
+    let mut again = cutter(Plan { misfits: 1, ..encoded(0) });
+    again.push(SOUND, packets(0, 300)).expect("sound fits");
+    assert_eq!(again.push(Rendition::Video, picture.clone()).expect_err("it still is"), misfit);
 
-    let mut lenient = cutter(Plan { lenient: Some(1), ..encoded(0) });
+    let mut lenient = cutter(Plan { misfits: 2, ..encoded(0) });
     lenient.push(SOUND, packets(0, 300)).expect("sound fits");
     let cuts = lenient.push(Rendition::Video, picture).expect("the place is kept");
-    assert_eq!(cuts.iter().map(|cut| cut.gap).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(cuts.iter().map(|cut| cut.gap).collect::<Vec<_>>(), [true, false]);
 }
 
 #[test]
@@ -189,14 +193,48 @@ fn a_channel_drops_all_that_comes_before_its_first_key_frame() {
     assert_eq!(audio, Some(94 * 1024 - 96_000));
 }
 
+/// How long sound is, and whether it flows without a hole.
+fn flows(cut: &Cut, n: usize) -> (usize, bool) {
+    let audio = &cut.audio[n];
+    (audio.len(), audio.windows(2).all(|pair| pair[1].pts - pair[0].pts == 1024))
+}
+
 #[test]
-fn a_hole_in_the_sound_of_a_film_is_a_misfit() {
+fn a_hole_in_sound_that_is_made_is_a_misfit_and_where_it_is_there_again_the_inputs_own() {
     let mut sound = packets(0, 300);
     sound.drain(50..60);
-    let mut cutter = cutter(copied(Kind::Event));
-    cutter.push(SOUND, sound).expect("a hole shows when the segment is whole");
-    let misfit = cutter.push(Rendition::Video, frames(0, 101, 50, 0)).expect_err("sound is missing");
+    let mut strict = cutter(encoded(0));
+    strict.push(SOUND, sound.clone()).expect("a hole shows when the segment is whole");
+    let misfit = strict.push(Rendition::Video, frames(0, 101, 50, 0)).expect_err("sound is missing");
     assert!(matches!(misfit, Misfit::AudioHole { number: 0, .. }), "{misfit}");
+    let mut again = cutter(Plan { misfits: 1, ..encoded(0) });
+    again.push(SOUND, sound).expect("sound fits");
+    let cuts = again.push(Rendition::Video, frames(0, 101, 50, 0)).expect("silence is played there");
+    assert_eq!([flows(&cuts[0], 0), flows(&cuts[1], 0)], [(94, true), (94, true)]);
+    assert!(!cuts[0].gap);
+}
+
+#[test]
+fn holes_in_copied_sound_are_the_inputs_own_and_filled_but_none_is_believed_at_a_splice() {
+    let mut sound = packets(0, 400);
+    sound.drain(50..160);
+    let mut cutter_of_all = cutter(copied(Kind::Event));
+    cutter_of_all.push(SOUND, sound).expect("sound fits");
+    let cuts = cutter_of_all.push(Rendition::Video, frames(0, 151, 50, 0)).expect("the picture fits");
+    let lengths: Vec<_> = cuts.iter().map(|cut| flows(cut, 0)).collect();
+    assert_eq!(lengths, [(94, true), (94, true), (94, true)]);
+    let joint = [cuts[0].audio[0].last(), cuts[1].audio[0].first()].map(|sample| sample.map(|it| it.pts));
+    assert_eq!(joint, [Some(93 * 1024), Some(94 * 1024)]);
+
+    let plan = |misfits| Plan { audio: vec![COARSE], misfits, ..timeline(1) };
+    let later = |misfits| {
+        let mut cutter = cutter(plan(misfits));
+        cutter.push(SOUND, packets(110, 400)).expect("sound fits");
+        cutter.push(Rendition::Video, frames(50, 101, 25, 0))
+    };
+    let misfit = later(0).expect_err("the run may have begun too late");
+    assert!(matches!(misfit, Misfit::AudioHole { number: 1, .. }), "{misfit}");
+    assert_eq!(flows(&later(1).expect("it did not")[0], 0), (94, true));
 }
 
 #[test]
@@ -260,17 +298,61 @@ fn a_segment_waits_for_the_slowest_sound_which_is_read_first() {
     assert_eq!((cuts[0].audio[0].len(), cuts[0].audio[1].len()), (94, 94));
     // A sound that has ended is not waited for.
     let cuts = cutter.finish(SECOND_SOUND).expect("nothing is wrong");
-    assert_eq!((cuts.len(), cuts[0].audio[1].len()), (1, 6));
+    assert_eq!((cuts.len(), flows(&cuts[0], 1), cuts[0].unsure), (1, (94, true), true));
     assert_eq!(cutter.behind(), Some(Rendition::Video));
 }
 
 #[test]
-fn the_slowest_of_many_tracks_counts_as_silent() {
-    let mut cutter = cutter(timeline(0));
-    cutter.push(SOUND, packets(0, 400)).expect("sound fits");
-    cutter.push(Rendition::Video, frames(0, 200, 25, 0)).expect("the picture fits");
-    let misfit = cutter.push(SOUND, packets(400, 1500)).expect_err("the second sound is 32 s behind");
-    assert!(matches!(misfit, Misfit::Silent { .. }), "{misfit}");
+fn sound_that_falls_silent_is_not_waited_for_and_comes_back_later() {
+    let long = |first: u64| {
+        let from = Time::from_secs(2 * first as i64);
+        Plan { cuts: (1..=40).map(|n| from + Time::from_secs(2 * n)).collect(), ..timeline(first) }
+    };
+    let mut cutter_of_all = cutter(long(0));
+    cutter_of_all.push(SOUND, packets(0, 4000)).expect_err("the picture is waited for");
+    let mut cutter_of_all = cutter(long(0));
+    let mut cuts = Vec::new();
+    cutter_of_all.push(SECOND_SOUND, packets(0, 200)).expect("sound fits");
+    for second in 0..50 {
+        let sound = packets(second * 47, second * 47 + 47);
+        cuts.extend(cutter_of_all.push(SOUND, sound).expect("sound fits"));
+        let picture = frames(second * 25, second * 25 + 25, 25, 0);
+        cuts.extend(cutter_of_all.push(Rendition::Video, picture).expect("the picture fits"));
+    }
+    // 30 s before the picture lies what is not waited for any more.
+    assert_eq!(cuts.last().map(|cut| cut.end.seconds()), Some(18.0));
+    assert!(
+        cuts.iter().all(|cut| flows(cut, 1).1 && flows(cut, 1).0 >= 93 && !cut.gap),
+        "{:?}",
+        counts(&cuts)
+    );
+    let silences = cutter_of_all.take_silences();
+    let (from, to) = (Time::from_secs(6), Time::from_millis(38_960));
+    let known = silences.last().copied().expect("there is one");
+    assert_eq!((silences[0].from, known.track, known.to), (from, 1, to));
+    // What comes too late is dropped, what comes in time is played.
+    let cuts = cutter_of_all.push(SECOND_SOUND, packets(300, 1000)).expect("sound fits");
+    assert_eq!(cuts.first().map(|cut| (cut.start.seconds(), flows(cut, 1))), Some((18.0, (94, true))));
+    let data = &cuts[0].audio[1][0].data;
+    assert_eq!(data.len(), 1, "{data:?}");
+
+    // A later run does not wait at all.
+    let mut later = cutter(Plan { silences: vec![Silence { track: 1, from, to }], ..long(4) });
+    later.push(SOUND, packets(370, 600)).expect("sound fits");
+    let cuts = later.push(Rendition::Video, frames(200, 251, 25, 0)).expect("the picture fits");
+    assert_eq!((cuts.len(), flows(&cuts[0], 1)), (1, (94, true)));
+}
+
+#[test]
+fn segments_whose_sound_ended_with_the_input_are_not_sure() {
+    let mut cutter = cutter(Plan { audio: vec![COARSE], ..timeline(0) });
+    cutter.push(SOUND, packets(0, 120)).expect("sound fits");
+    let cuts = cutter.push(Rendition::Video, frames(0, 130, 25, 0)).expect("the picture fits");
+    assert_eq!(cuts.iter().map(|cut| cut.unsure).collect::<Vec<_>>(), [false]);
+    let mut cuts = cutter.finish(SOUND).expect("nothing is wrong");
+    cuts.extend(cutter.finish(Rendition::Video).expect("nothing is wrong"));
+    let ends: Vec<_> = cuts.iter().map(|cut| (cut.number, cut.unsure, cut.last, flows(cut, 0))).collect();
+    assert_eq!(ends, [(1, true, false, (94, true)), (2, true, true, (56, true))]);
 }
 
 #[test]
@@ -407,7 +489,8 @@ fn copied_sound_may_begin_late_and_end_early() {
     let mut cuts = cutter.push(Rendition::Video, frames(50, 251, 25, 0)).expect("the picture fits");
     cuts.extend(cutter.finish(SECOND_SOUND).expect("nothing is wrong"));
     let second: Vec<_> = cuts.iter().map(|cut| cut.audio[1].len()).collect();
-    assert_eq!(second, [50, 0, 0, 0]);
+    // Where it has nothing, there is silence; only the film's last packets may be missing.
+    assert_eq!(second, [94, 94, 93, 94]);
 }
 
 #[test]

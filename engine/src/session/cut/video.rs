@@ -46,6 +46,9 @@ impl Cutter {
         // Taken out, so that the rest of the cutter can be asked meanwhile.
         let Some(mut lane) = self.video.take() else { return Ok(()) };
         let pushed = samples.into_iter().try_for_each(|sample| self.push_picture(&mut lane, sample));
+        if pushed.is_ok() {
+            self.close_full_picture(&mut lane);
+        }
         self.video = Some(lane);
         pushed?;
         self.place_early_audio()
@@ -79,6 +82,9 @@ impl Cutter {
         lane.at = lane.at.max(at);
         if self.is_filled() {
             return Ok(());
+        }
+        if lane.open.is_empty() && !(sample.sync && self.is_at(start, at)) {
+            return Err(Misfit::NoKeyFrame { number: self.open_number(), expected: start });
         }
         if !lane.open.is_empty()
             && let Some(end) = self.ends_before(lane.flow, start, at, sample.sync)?
@@ -165,6 +171,27 @@ impl Cutter {
             (Kind::Window, Flow::Encoded { .. }) => {
                 Ok((sync && (made < SHORT_SEGMENTS || is_long)).then_some(at))
             }
+        }
+    }
+
+    fn is_at(&self, boundary: Time, at: Time) -> bool {
+        at + BOUNDARY_SLACK >= boundary && at <= boundary + BOUNDARY_SLACK
+    }
+
+    /// A fragment ends with a group of pictures. Where they reach the planned end of the segment it is whole, and
+    /// need not wait for the next one, which would come a segment later.
+    fn close_full_picture(&mut self, lane: &mut VideoLane) {
+        let (Some(start), Some(track), Some(cut)) = (lane.start, &lane.track, self.cuts.front().copied())
+        else {
+            return;
+        };
+        let ends = lane.open.iter().map(|sample| sample.pts + i64::from(sample.duration)).max();
+        if ends.is_some_and(|end| self.is_at(cut, Time::new(end, track.timescale))) && !self.is_filled() {
+            self.cuts.pop_front();
+            let video = std::mem::take(&mut lane.open);
+            self.pieces.push_back(Piece { start, end: cut, video: Some(video), last: false });
+            lane.start = Some(cut);
+            lane.drop_leading = false;
         }
     }
 

@@ -2,13 +2,16 @@
 //!
 //! All pipes are read side by side by one task, or none of the media is: one unread media pipe stops every
 //! output of that ffmpeg. Progress and log are never held back. Whether it is to read, to wait or to end is
-//! the session's wish; how it ended is judged here, from what came and never from the exit code.
+//! the session's wish.
 
 mod fault;
+mod judge;
+mod launch;
+mod make;
 mod pipes;
+mod texts;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +21,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::fault::spawn_fault;
 pub(super) use self::fault::{failure_fault, misfit_fault, shown};
+pub(super) use self::launch::{Goal, Launch, Pace, Report, Vitals, What, Wish};
 use self::pipes::{Chunk, Feeds, Source};
-use super::cut::{Axis, Cut, Cutter, Misfit, Plan, Rendition};
+use self::texts::Texts;
+use super::cues::Overflow;
+use super::cut::{Cut, Cutter, Misfit, Rendition};
 use super::log::Log;
-use super::shelf::{Made, MadeMedia, Shape, Shelf};
+use super::shelf::Shelf;
 use super::state::{Exit, Kind};
-use super::{Cause, Code, Fault, Id};
-use crate::address::Mask;
-use crate::ffmpeg::{Evidence, Job, LEAD, Level, Line, Lines, Output, Parser, command, masked};
-use crate::mux::{Item, Media, Reader, Sample, Time, Track, write};
+use super::{Cause, Code, Fault};
+use crate::ffmpeg::{Evidence, LEAD, Level, Line, Lines, Output, Parser, command, masked};
+use crate::mux::{Item, Reader, Sample, Time};
 use crate::process::{self, Child, Launcher, Order, Pipe, Process};
 
 /// What is left in the pipes of a dead child is read for this long: a grandchild may hold them for ever.
@@ -39,88 +44,6 @@ const SAMPLES: usize = 5;
 const SHORTFALL: Time = Time::from_millis(3_000);
 /// A stall is noticed after this many segment durations, if the configured time is shorter.
 const STALL_SEGMENTS: u32 = 3;
-
-/// All that a run needs to know.
-#[derive(Debug)]
-pub(super) struct Launch {
-    pub session: Id,
-    pub run: u32,
-    pub program: PathBuf,
-    pub job: Job,
-    pub plan: Plan,
-    /// How long the film is said to be.
-    pub expected: Option<Time>,
-    /// An end before that is believed: it was tried often enough.
-    pub accept_short: bool,
-    /// What it may be made to wait by.
-    pub pace: Pace,
-    pub stall: Duration,
-    /// The tracks of the runs before, to know whether the coding changed.
-    pub tracks: Vec<(Rendition, Arc<Track>)>,
-    /// Whether the first segment's times don't follow those of the segment before.
-    pub discontinuity: bool,
-    /// Hides what nobody may read of the address.
-    pub mask: Mask,
-}
-
-/// What a run may be made to wait by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// The session's wish.
-    Wish,
-    /// Its own clock: no more than this ahead of it.
-    Clock(Duration),
-    /// Nothing: its source can't continue where it was left.
-    Never,
-}
-
-/// What the session wants of a run, the last wish counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wish {
-    Read,
-    Pause,
-    Terminate,
-    TerminateAgain,
-    Kill,
-}
-
-/// What a run tells its session.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub run: u32,
-    pub what: What,
-}
-
-#[derive(Debug)]
-pub(super) enum What {
-    /// The process lives.
-    Launched { pid: u32, argv: Vec<String> },
-    /// The first segment fixed the axis and the tracks.
-    Began { axis: Axis, tracks: Vec<(Rendition, Arc<Track>)> },
-    /// A segment is on the shelf.
-    Published,
-    /// What came was not what was planned: end it.
-    Misfit(Misfit),
-    /// Nothing comes any more: end it.
-    Stalled(Fault),
-    /// All of the film was made: its process is no longer needed.
-    Made,
-    /// How it is doing.
-    Vitals(Vitals),
-    /// It was reaped; `reached` in film time.
-    Exited { exit: Exit, process: Option<process::Exit>, reached: Time, warning: Option<String> },
-}
-
-/// How a run is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Vitals {
-    pub at: Option<Time>,
-    pub speed: Option<f64>,
-    pub fps: Option<f64>,
-    pub dropped: Option<u64>,
-    pub cpu: Option<f64>,
-    pub rss: Option<u64>,
-}
 
 /// Launches ffmpeg and sees it through. Ends when it is reaped.
 pub(super) async fn drive(
@@ -173,6 +96,7 @@ struct Running {
     pipes: Vec<Source>,
     turn: usize,
     cutter: Cutter,
+    texts: Texts,
     lines: Lines,
     evidence: Evidence,
     progress: Parser,
@@ -185,12 +109,17 @@ struct Running {
     anchor: Option<Timestamp>,
     began: Option<Instant>,
     published: u64,
+    published_to: Option<Time>,
     broken: Option<Fault>,
-    last: Option<Cut>,
+    /// The last segments of a film, held until it shows whether the film really ends there.
+    tail: Vec<Cut>,
+    /// The picture, or the sound that leads, came to its end.
+    ended: bool,
     made: bool,
     /// How much of the film its header promised and the input did not have.
     missing: Option<Time>,
     disk_full: bool,
+    launched: Instant,
     moved: Instant,
     longest: Duration,
     vitals: Vitals,
@@ -221,16 +150,21 @@ impl Running {
                     Output::Progress => Feeds::Progress,
                     Output::Video => media(Rendition::Video),
                     Output::Audio(n) => media(Rendition::Audio(*n)),
-                    Output::Subtitles(_) => Feeds::Text,
+                    Output::Subtitles(n) => Feeds::Text(*n),
                 };
                 Source { pipe: Some(pipe), feeds }
             })
             .collect();
         pipes.push(Source { pipe: Some(child.stderr), feeds: Feeds::Log });
+        let mut cutter = Cutter::new(launch.plan.clone());
+        for (rendition, track) in &launch.tracks {
+            cutter.suppose(*rendition, track);
+        }
         let now = Instant::now();
         let base = if launch.plan.kind == Kind::Window { shelf.end() } else { Time::ZERO };
         Self {
-            cutter: Cutter::new(launch.plan.clone()),
+            cutter,
+            texts: Texts::new(launch.cues.clone(), launch.plan.from),
             process: child.process,
             pipes,
             turn: 0,
@@ -245,11 +179,14 @@ impl Running {
             anchor: None,
             began: None,
             published: 0,
+            published_to: None,
             broken: None,
-            last: None,
+            tail: Vec::new(),
+            ended: false,
             made: false,
             missing: None,
             disk_full: false,
+            launched: now,
             moved: now,
             longest: Duration::ZERO,
             vitals: Vitals::default(),
@@ -264,17 +201,20 @@ impl Running {
 
     async fn read_to_the_end(&mut self) {
         loop {
+            self.texts.note(Some(Instant::now()));
             let wish = *self.wish.borrow();
             let wait = self.ahead_of_clock();
             let media = wish == Wish::Read
                 && self.broken.is_none()
                 && !self.made
                 && !self.disk_full
+                && !self.is_at_goal()
                 && wait.is_none();
             if !media {
                 self.moved = Instant::now();
             }
             let until = wait.unwrap_or(self.next_sample).min(self.next_sample).min(self.stalls_at());
+            let until = self.texts.due().map_or(until, |due| due.min(until));
             let store = self.shelf.store().clone();
             let behind = self.cutter.behind();
             tokio::select! { biased;
@@ -347,8 +287,11 @@ impl Running {
                 self.lines.feed(&self.scratch[..read], &mut lines);
                 self.note(lines);
             }
-            // Nobody asks for them yet.
-            Chunk::Text => {}
+            Chunk::Text { track, read } => {
+                let origin = self.cutter.axis().map(|axis| axis.origin);
+                let overflows = self.texts.feed(usize::from(track), &self.scratch[..read], origin);
+                self.warn(overflows).await;
+            }
             Chunk::Media { source, read } => {
                 let Some(Source { feeds: Feeds::Media { rendition, reader }, .. }) =
                     self.pipes.get_mut(source)
@@ -399,7 +342,7 @@ impl Running {
                         self.lines.finish(&mut lines);
                         self.note(lines);
                     }
-                    Feeds::Media { .. } | Feeds::Progress | Feeds::Text => {}
+                    Feeds::Media { .. } | Feeds::Progress | Feeds::Text(_) => {}
                 }
             }
         }
@@ -437,18 +380,28 @@ impl Running {
                 return self.stop_for(fault, What::Misfit(misfit)).await;
             }
         };
+        for silence in self.cutter.take_silences() {
+            self.tell(What::Silent(silence)).await;
+        }
         for cut in cuts {
-            if cut.last && self.launch.plan.kind.is_film() {
-                // Whether the film really ends here is judged when the process has.
-                self.last = Some(cut);
-                self.settle().await;
-                return;
+            if cut.unsure && self.launch.plan.kind.is_film() {
+                // Whether the film really ends here, or its sound, is judged when the process has.
+                self.ended |= cut.last;
+                self.tail.push(cut);
+                if self.ended {
+                    self.settle().await;
+                    return;
+                }
+                continue;
             }
             self.put(cut).await;
+            if self.made {
+                return;
+            }
         }
     }
 
-    /// The last segment of a film goes out if the film is as long as it was said to be.
+    /// The last segments of a film go out if the film is as long as it was said to be.
     async fn settle(&mut self) {
         if self.launch.expected.is_none() {
             // Nothing says how long it is: how the process ends has to tell whether this was all of it.
@@ -459,28 +412,38 @@ impl Running {
             // Whose fault it is shows when the process has ended.
             return;
         }
-        if let Some(cut) = self.last.take() {
-            self.put(cut).await;
-        }
-        if self.broken.is_none() {
+        self.put_tail().await;
+        if self.broken.is_none() && !self.made {
             self.made = true;
             self.drop_media();
             self.tell(What::Made).await;
         }
     }
 
+    async fn put_tail(&mut self) {
+        for cut in std::mem::take(&mut self.tail) {
+            if !self.made {
+                self.put(cut).await;
+            }
+        }
+    }
+
     fn shortfall(&self) -> Option<Time> {
         let expected = self.launch.expected?;
-        let end = self.last.as_ref().map_or_else(|| self.cutter.reached(), |cut| cut.end);
+        let end = self.tail.last().map_or_else(|| self.cutter.reached(), |cut| cut.end);
         // What is expected counts from the first picture, what was cut from the first that can be shown.
         let end = end + self.cutter.axis().map_or(Time::ZERO, |axis| axis.origin);
         (end + SHORTFALL < expected).then(|| expected - end)
     }
 
     async fn put(&mut self, cut: Cut) {
-        let (kind, first) = (self.launch.plan.kind, self.published == 0);
+        let (kind, first, number) = (self.launch.plan.kind, self.published == 0, cut.number);
+        if cut.last && cut.start >= cut.end {
+            // The film ended with the segment before.
+            return self.shelf.ends_before(number);
+        }
         let Some(axis) = self.cutter.axis() else { return };
-        let lasts = (cut.end - cut.start).duration();
+        let (lasts, end) = ((cut.end - cut.start).duration(), cut.end);
         let made = match self.make(cut, axis) {
             Ok(made) => made,
             Err(error) => {
@@ -492,8 +455,13 @@ impl Running {
                 return self.stop_for(fault.clone(), What::Stalled(fault)).await;
             }
         };
+        // What came before the origin was known waits for it no longer.
+        let overflows = self.texts.known(axis.origin);
+        self.warn(overflows).await;
         self.shelf.publish(kind, made);
+        self.texts.pass(end, Instant::now());
         self.published += 1;
+        self.published_to = Some(end);
         self.longest = self.longest.max(lasts);
         self.moved = Instant::now();
         self.disk_full = kind.is_film() && self.launch.pace != Pace::Never;
@@ -504,84 +472,17 @@ impl Running {
                 .collect();
             self.tell(What::Began { axis, tracks }).await;
         }
-        self.tell(What::Published).await;
-    }
-
-    fn make(&self, cut: Cut, axis: Axis) -> Result<Made, write::WriteError> {
-        let window = self.launch.plan.kind == Kind::Window;
-        let length = cut.end - cut.start;
-        let first = self.published == 0;
-        let mut changed = false;
-        let mut media = Vec::new();
-        for rendition in self.renditions() {
-            let Some(track) = self.cutter.track(rendition) else { continue };
-            let samples = match rendition {
-                Rendition::Video => cut.video.as_deref(),
-                Rendition::Audio(n) => cut.audio.get(usize::from(n)).map(Vec::as_slice),
-            };
-            let samples = samples.unwrap_or_default();
-            let known = self.launch.tracks.iter().find(|(known, _)| *known == rendition);
-            changed |= first && known.is_some_and(|(_, known)| !known.same_configuration(track));
-            let bytes = if cut.gap || samples.is_empty() {
-                None
-            } else {
-                let shift = axis.delay.ticks_in(track.timescale);
-                Some(write::segment(
-                    track,
-                    u32::try_from(cut.number + 1).unwrap_or(u32::MAX),
-                    shift,
-                    samples,
-                )?)
-            };
-            // On a film every list counts by the grid; on a window each by what it holds.
-            let own = samples.iter().map(|sample| i64::from(sample.duration)).sum();
-            let sound = window && matches!(rendition, Rendition::Audio(_)) && bytes.is_some();
-            let lasts = if sound { Time::new(own, track.timescale) } else { length };
-            media.push(MadeMedia {
-                shape: shape(rendition, track, samples.len(), length),
-                length: lasts,
-                date: self.date(rendition, track, samples.first(), cut.start),
-                init: write::init(track),
-                bytes,
-            });
+        self.tell(What::Published(number)).await;
+        if kind == Kind::Timeline && self.shelf.index().get(number + 1).is_some() {
+            // What comes next exists.
+            self.made = true;
+            self.drop_media();
+            self.tell(What::Made).await;
         }
-        Ok(Made {
-            number: cut.number,
-            start: self.base + cut.start,
-            length,
-            discontinuity: first && (changed || self.launch.discontinuity),
-            delay: axis.delay,
-            media,
-        })
     }
 
-    /// The wall clock at the start of a window's segment. Sound's is never late against the picture's: a
-    /// third of a millisecond makes hls.js load the same segment over and over.
-    fn date(
-        &self,
-        rendition: Rendition,
-        track: &Track,
-        first: Option<&Sample>,
-        start: Time,
-    ) -> Option<Timestamp> {
-        if self.launch.plan.kind != Kind::Window {
-            return None;
-        }
-        let since = match (rendition, first) {
-            (Rendition::Audio(_), Some(sample)) => {
-                Time::new(sample.pts, track.timescale) - Time::from_millis(1)
-            }
-            (Rendition::Video | Rendition::Audio(_), _) => start,
-        };
-        let millis = since.floor_in(1000);
-        self.anchor?.checked_add(jiff::SignedDuration::from_millis(millis)).ok()
-    }
-
-    fn renditions(&self) -> impl Iterator<Item = Rendition> + use<> {
-        let plan = &self.launch.plan;
-        let video = plan.video.is_some().then_some(Rendition::Video);
-        let audio = (0..).take(plan.audio.len()).map(Rendition::Audio);
-        video.into_iter().chain(audio)
+    fn is_at_goal(&self) -> bool {
+        self.launch.pace == Pace::Wish && self.published_to.is_some_and(|at| self.launch.goal.is_reached(at))
     }
 
     /// How long a window must wait for its clock, if it is too far ahead of it.
@@ -593,9 +494,10 @@ impl Running {
 
     fn stalls_at(&self) -> Instant {
         let now = Instant::now();
-        let exempt =
-            self.published == 0 || self.made || self.broken.is_some() || *self.wish.borrow() != Wish::Read;
-        if exempt {
+        let over = self.made || self.broken.is_some() || *self.wish.borrow() > Wish::Pause;
+        if self.published == 0 && !over {
+            self.launched + self.launch.start
+        } else if over || *self.wish.borrow() != Wish::Read {
             now + Duration::from_secs(3600)
         } else {
             self.moved + self.launch.stall.max(self.longest * STALL_SEGMENTS)
@@ -605,12 +507,12 @@ impl Running {
     async fn tick(&mut self) {
         let now = Instant::now();
         if now >= self.stalls_at() {
-            let silent = now.duration_since(self.moved).as_secs();
-            let fault = Fault::new(
-                Code::TimedOut,
-                Cause::Stall,
-                format!("nothing came from the source for {silent} s"),
-            );
+            let reason = if self.published == 0 {
+                "nothing playable came within sessions.start_timeout".to_owned()
+            } else {
+                format!("nothing came from the source for {} s", now.duration_since(self.moved).as_secs())
+            };
+            let fault = Fault::new(Code::TimedOut, Cause::Stall, reason);
             return self.stop_for(fault.clone(), What::Stalled(fault)).await;
         }
         if now < self.next_sample {
@@ -651,75 +553,15 @@ impl Running {
         }
     }
 
+    async fn warn(&self, overflows: Vec<Overflow>) {
+        for overflow in overflows {
+            self.tell(What::Warned(overflow.to_string())).await;
+        }
+    }
+
     async fn tell(&self, what: What) {
         // A session that is gone needs no news; its run is killed by the end of its wishes.
         drop(self.reports.send(Report { run: self.launch.run, what }).await);
-    }
-
-    /// What the end of the process means. The exit code proves nothing: 0 is also a source cut short.
-    async fn judge(mut self) {
-        let asked = *self.wish.borrow() > Wish::Pause;
-        let clean =
-            self.exit == Some(process::Exit::Code(0)) && self.evidence.fault_despite_output().is_none();
-        if self.launch.expected.is_none()
-            && clean
-            && self.broken.is_none()
-            && let Some(cut) = self.last.take()
-        {
-            self.put(cut).await;
-            self.made = self.broken.is_none();
-        }
-        let warning =
-            self.missing.map(|missing| format!("the input ended {missing} s before its header says"));
-        let warning = warning.filter(|_| self.made);
-        let exit = if self.made {
-            Exit::Finished
-        } else if let Some(fault) = self.broken.take() {
-            Exit::Failed(fault)
-        } else if asked {
-            Exit::Asked
-        } else {
-            Exit::Failed(self.ending())
-        };
-        if let Exit::Failed(fault) = &exit {
-            let said = self.exit.map_or_else(String::new, |exit| format!("{exit}: "));
-            self.log.extend(
-                self.launch.run,
-                [(Level::Error, format!("run {} ended, {said}{}", self.launch.run, fault.reason))],
-            );
-        }
-        let what =
-            What::Exited { exit, process: self.exit, reached: self.base + self.cutter.reached(), warning };
-        self.tell(what).await;
-    }
-
-    fn ending(&self) -> Fault {
-        if let Some(process::Exit::Signal(signal)) = self.exit {
-            let reason = format!("ffmpeg was ended by signal {signal}, which nobody here sent");
-            return Fault::new(Code::Transcode, Cause::Exit, reason);
-        }
-        let evidence =
-            if self.published > 0 { self.evidence.fault_despite_output() } else { self.evidence.fault() };
-        if let Some((failure, line)) = evidence {
-            return failure_fault(failure, line, self.published > 0);
-        }
-        let exit = self.exit.map_or_else(|| "an unknown end".to_owned(), |exit| exit.to_string());
-        match (self.launch.plan.kind, self.published) {
-            (Kind::Window, 1..) => {
-                Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream")
-            }
-            (Kind::Timeline | Kind::Event, _) if self.cutter.axis().is_some() => {
-                let at = self.cutter.reached();
-                Fault::new(
-                    Code::Truncated,
-                    Cause::Source,
-                    format!("the input ended at {at} s, before its end"),
-                )
-            }
-            (Kind::Timeline | Kind::Window | Kind::Event, _) => {
-                Fault::new(Code::Transcode, Cause::Exit, format!("ffmpeg made nothing: {exit}"))
-            }
-        }
     }
 }
 
@@ -727,14 +569,4 @@ fn span(samples: &[Sample]) -> Option<i64> {
     let start = samples.iter().map(|sample| sample.pts).min()?;
     let end = samples.iter().map(|sample| sample.pts + i64::from(sample.duration)).max()?;
     Some(end - start)
-}
-
-fn shape(rendition: Rendition, track: &Track, samples: usize, length: Time) -> Shape {
-    let (resolution, channels) = match track.media {
-        Media::Video { width, height } => (Some((width, height)), None),
-        Media::Audio { channels, .. } => (None, Some(channels)),
-    };
-    let rate = samples as f64 / length.seconds().max(0.001);
-    let frame_rate = resolution.map(|_| (rate * 1000.0).round() / 1000.0);
-    Shape { rendition, codec: track.codec(), resolution, frame_rate, channels, bandwidth: 0 }
 }

@@ -18,8 +18,8 @@ pub(super) struct Source {
 pub(super) enum Feeds {
     Progress,
     Log,
-    /// Subtitles as text.
-    Text,
+    /// A subtitle track as text.
+    Text(u8),
     Media {
         rendition: Rendition,
         reader: Box<Reader>,
@@ -30,8 +30,11 @@ pub(super) enum Feeds {
 pub(super) enum Chunk {
     Progress(usize),
     Log(usize),
-    /// Of a text, which lies in the scratch.
-    Text,
+    /// Of a subtitle track, into the scratch.
+    Text {
+        track: u8,
+        read: usize,
+    },
     Media {
         source: usize,
         read: usize,
@@ -41,7 +44,8 @@ pub(super) enum Chunk {
 }
 
 impl Chunk {
-    /// The next bytes of any pipe that may be read. The pipes take turns, but of the media the track that is
+    /// The next bytes of any pipe that may be read. Text comes first: what was said before a picture must not be
+    /// missed when that picture is published. The others take turns, but of the media the track that is
     /// `behind` comes first: a full pipe of quiet sound holds a minute, a full one of pictures a second.
     pub(super) async fn next(
         pipes: &mut [Source],
@@ -62,13 +66,20 @@ impl Chunk {
         context: &mut Context<'_>,
     ) -> Poll<Self> {
         let count = pipes.len();
+        for (place, source) in pipes.iter_mut().enumerate() {
+            if let Feeds::Text(_) = source.feeds
+                && let Poll::Ready(chunk) = source.poll(place, scratch, context)
+            {
+                return Poll::Ready(chunk);
+            }
+        }
         let slow = pipes
             .iter()
             .position(|source| source.rendition().is_some_and(|rendition| Some(rendition) == behind));
         for offset in 0..count {
             let place = (*turn + offset) % count;
             let is_media = pipes[place].rendition().is_some();
-            if is_media && !media {
+            if is_media && !media || matches!(pipes[place].feeds, Feeds::Text(_)) {
                 continue;
             }
             for place in slow.filter(|_| is_media).into_iter().chain([place]) {
@@ -86,7 +97,7 @@ impl Source {
     fn rendition(&self) -> Option<Rendition> {
         match &self.feeds {
             Feeds::Media { rendition, .. } => Some(*rendition),
-            Feeds::Progress | Feeds::Log | Feeds::Text => None,
+            Feeds::Progress | Feeds::Log | Feeds::Text(_) => None,
         }
     }
 
@@ -94,7 +105,7 @@ impl Source {
         let Some(pipe) = &mut self.pipe else { return Poll::Pending };
         let mut buffer = match &mut self.feeds {
             Feeds::Media { reader, .. } => ReadBuf::new(reader.room()),
-            Feeds::Progress | Feeds::Log | Feeds::Text => ReadBuf::new(scratch),
+            Feeds::Progress | Feeds::Log | Feeds::Text(_) => ReadBuf::new(scratch),
         };
         // A pipe that can't be read has ended, for whatever reason.
         let read = std::task::ready!(Pin::new(pipe).poll_read(context, &mut buffer))
@@ -103,7 +114,7 @@ impl Source {
             _ if read == 0 => Chunk::End(place),
             Feeds::Progress => Chunk::Progress(read),
             Feeds::Log => Chunk::Log(read),
-            Feeds::Text => Chunk::Text,
+            Feeds::Text(track) => Chunk::Text { track, read },
             Feeds::Media { .. } => Chunk::Media { source: place, read },
         })
     }

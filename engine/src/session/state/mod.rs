@@ -22,7 +22,6 @@ pub(super) struct Policy {
     pub live_cache: Duration,
     pub ahead_timeout: Duration,
     pub probe_timeout: Duration,
-    pub start_timeout: Duration,
     /// Between 0 and 1: spreads the retries of sessions that failed together.
     pub noise: f64,
 }
@@ -63,6 +62,8 @@ pub(super) struct Life {
     played: bool,
     /// Every segment of the film exists.
     whole: bool,
+    /// A run was ended to make room for the next one, which somebody waits for.
+    making_room: bool,
     /// The engine shuts down: nothing goes again.
     closing: bool,
 }
@@ -133,9 +134,7 @@ struct Run {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    Starting {
-        ready_by: Instant,
-    },
+    Starting,
     Producing,
     /// Held back by not reading.
     Ahead {
@@ -169,14 +168,24 @@ pub(super) enum Event {
     OpenFailed(Fault),
     /// A run published a segment.
     Published(u32),
-    /// More than enough lies ahead of every viewer.
-    Enough,
-    /// A viewer came near the end of what exists.
-    Near,
+    /// More than enough lies ahead of the viewers of a run.
+    Enough(u32),
+    /// A viewer came near to what a run makes that was held back.
+    Near(u32),
+    /// What viewers come to, or wait for, needs a run of its own.
+    Needed,
+    /// A run made all it was to make: what comes next exists, or the film has ended.
+    Made(u32),
+    /// Nobody wants a run any more.
+    Unwanted(u32),
+    /// The place of a run is wanted for another one.
+    InTheWay(u32),
+    /// Nothing is to be made for now, and no run is left.
+    Rests,
+    /// Every segment of the film exists.
+    Whole,
     /// A run sent what was not planned, or nothing: it is to be ended.
     Broken(u32, Fault),
-    /// All of the film was made: the run's process is no longer needed.
-    Made(u32),
     /// A run was reaped.
     Exited(u32, Exit),
     /// The last viewer left, and the time for second thoughts is over.
@@ -213,6 +222,9 @@ pub(super) enum Exit {
     Finished,
     /// It ended for a reason of its own.
     Failed(Fault),
+    /// It failed at one place of a timeline of which other places can be played. That place is tried again
+    /// then, or is given up.
+    FailedHere(Fault, Option<Instant>),
     /// We had asked it to.
     Asked,
 }
@@ -287,6 +299,7 @@ impl Life {
             ended_by_itself: false,
             played: false,
             whole: false,
+            making_room: false,
             closing: false,
         }
     }
@@ -296,7 +309,9 @@ impl Life {
         match &self.phase {
             Phase::New | Phase::Opening { .. } => State::Starting,
             Phase::Producing if !self.playable => State::Starting,
-            Phase::Producing if self.runs.iter().any(|run| run.finished || run.is_working()) => {
+            Phase::Producing
+                if self.making_room || self.runs.iter().any(|run| run.finished || run.is_working()) =>
+            {
                 State::Running
             }
             Phase::Producing | Phase::Rested => State::Ahead,
@@ -322,6 +337,11 @@ impl Life {
         }
     }
 
+    /// Whether runs may be started, held back and ended as viewers want it.
+    pub(super) fn is_producing(&self) -> bool {
+        matches!(self.phase, Phase::Producing | Phase::Rested)
+    }
+
     /// Whether it counts against the number of sessions that may be active.
     pub(super) fn is_active(&self) -> bool {
         match self.phase {
@@ -336,9 +356,10 @@ impl Life {
         }
     }
 
-    /// Whether a playlist request brings it back from history: a window that ended by itself.
+    /// Whether a playlist request brings it back from history: what ended by itself and can be had again.
     pub(super) fn is_revivable(&self) -> bool {
-        self.phase == Phase::Ended && self.kind == Some(Kind::Window) && self.ended_by_itself
+        let again = matches!(self.kind, Some(Kind::Window | Kind::Timeline));
+        self.phase == Phase::Ended && again && self.ended_by_itself
     }
 
     /// Whether the input is being looked at.
@@ -416,7 +437,7 @@ impl Life {
             Event::Opened(kind) => match self.phase {
                 Phase::Opening { .. } => {
                     self.kind = Some(kind);
-                    self.launch(now, actions);
+                    self.launch(actions);
                     (Cause::Ready, None)
                 }
                 // It was stopped while the input was being looked at.
@@ -452,7 +473,7 @@ impl Life {
             },
             Event::Published(id) => {
                 if let Some(run) = self.run(id) {
-                    if let Stage::Starting { .. } = run.stage {
+                    if run.stage == Stage::Starting {
                         run.stage = Stage::Producing;
                     }
                     self.playable = true;
@@ -464,24 +485,24 @@ impl Life {
                 }
                 (Cause::Ready, None)
             }
-            Event::Enough => {
+            Event::Enough(id) => {
                 let until = now + self.policy.ahead_timeout;
-                for run in self.runs.iter_mut().filter(|run| run.stage == Stage::Producing) {
+                if let Some(run) = self.run(id).filter(|run| run.stage == Stage::Producing) {
                     run.stage = Stage::Ahead { until };
-                    actions.push(Action::Pause(run.id));
+                    actions.push(Action::Pause(id));
                 }
                 (Cause::Ahead, None)
             }
-            Event::Near => {
+            Event::Near(id) => {
+                if let Some(run) = self.run(id).filter(|run| matches!(run.stage, Stage::Ahead { .. })) {
+                    run.stage = Stage::Producing;
+                    actions.push(Action::Unpause(id));
+                }
+                (Cause::Demand, None)
+            }
+            Event::Needed => {
                 match self.phase {
-                    Phase::Producing => {
-                        for run in self.runs.iter_mut().filter(|run| matches!(run.stage, Stage::Ahead { .. }))
-                        {
-                            run.stage = Stage::Producing;
-                            actions.push(Action::Unpause(run.id));
-                        }
-                    }
-                    Phase::Rested => self.launch(now, actions),
+                    Phase::Producing | Phase::Rested => self.launch(actions),
                     Phase::New
                     | Phase::Opening { .. }
                     | Phase::Backoff { .. }
@@ -493,22 +514,49 @@ impl Life {
                 }
                 (Cause::Demand, None)
             }
+            Event::Made(id) => {
+                self.end_run(id, Rung::Term, true, now, actions);
+                (Cause::Finished, None)
+            }
+            Event::Unwanted(id) => {
+                self.end_run(id, Rung::Term, false, now, actions);
+                (Cause::Ahead, None)
+            }
+            Event::InTheWay(id) => {
+                self.making_room = true;
+                self.end_run(id, Rung::Kill, true, now, actions);
+                (Cause::Demand, None)
+            }
+            Event::Rests => {
+                if self.phase == Phase::Producing && self.runs.is_empty() {
+                    self.rest_or_complete();
+                }
+                (Cause::Ahead, None)
+            }
+            Event::Whole => {
+                self.whole = true;
+                let ids: Vec<_> = self.runs.iter().map(|run| run.id).collect();
+                for id in ids {
+                    self.end_run(id, Rung::Term, true, now, actions);
+                }
+                if matches!(self.phase, Phase::Producing | Phase::Rested) && self.runs.is_empty() {
+                    self.rest_or_complete();
+                }
+                (Cause::Finished, None)
+            }
             Event::Broken(id, fault) => {
                 let cause = fault.cause;
                 let known = self.run(id).is_some_and(|run| !matches!(run.stage, Stage::Ending { .. }));
                 if known && self.phase == Phase::Producing {
+                    if self.kind == Some(Kind::Timeline) && self.playable {
+                        // Only its own place is in doubt.
+                        self.end_run(id, Rung::Term, true, now, actions);
+                        return (cause, None);
+                    }
                     self.end_runs(Rung::Term, Rest::Retry(fault.clone()), cause, now, actions);
                     return (cause, Some(fault));
                 }
                 (cause, None)
-            }
-            Event::Made(id) => {
-                if let Some(run) = self.run(id).filter(|run| !matches!(run.stage, Stage::Ending { .. })) {
-                    run.stage = Stage::Ending { asked: now, rung: Rung::Term };
-                    run.finished = true;
-                    actions.push(Action::Terminate(id));
-                }
-                (Cause::Finished, None)
             }
             Event::Exited(id, exit) => self.exited(id, exit, now, actions),
             Event::Left => match self.phase {
@@ -673,10 +721,10 @@ impl Life {
             let (mut rest, cause) = (rest.clone(), *cause);
             match (&mut rest, exit) {
                 // The session judged the end when it had all of it before it.
-                (Rest::Retry(fault), Exit::Failed(judged)) => *fault = judged,
+                (Rest::Retry(fault), Exit::Failed(judged) | Exit::FailedHere(judged, _)) => *fault = judged,
                 // It was whole in the moment that it was stopped.
                 (Rest::Stopped | Rest::Again(Segments::Keep), Exit::Finished)
-                    if self.kind.is_some_and(Kind::is_film) =>
+                    if self.hold.is_none() && (self.kind == Some(Kind::Event) || self.whole) =>
                 {
                     self.complete();
                     return (Cause::Finished, None);
@@ -687,26 +735,54 @@ impl Life {
             return (fault.as_ref().map_or(cause, |fault| fault.cause), fault);
         }
         if !self.runs.is_empty() || self.phase != Phase::Producing {
-            return (Cause::Exit, None);
+            // Should the others rest, that is because enough is there.
+            return (Cause::Ahead, None);
+        }
+        if self.making_room && !matches!(exit, Exit::Failed(_) | Exit::FailedHere(..)) {
+            // The next one is about to begin.
+            return (Cause::Demand, None);
         }
         match (exit, run.stage) {
-            (Exit::Finished, _) if self.kind.is_some_and(Kind::is_film) => {
+            (Exit::Finished, _) if self.kind == Some(Kind::Event) || self.whole => {
                 self.complete();
                 (Cause::Finished, None)
+            }
+            (Exit::Finished, _) if self.kind == Some(Kind::Timeline) => {
+                self.rest_or_complete();
+                (Cause::Ahead, None)
             }
             (Exit::Finished, _) => {
                 let fault = Fault::new(Code::Unreachable, Cause::Source, "the source ended the stream");
                 self.fail(fault, now, actions)
             }
             (Exit::Asked, Stage::Ending { .. }) => {
-                self.phase = Phase::Rested;
-                (Cause::Ahead, None)
+                self.rest_or_complete();
+                (if self.whole { Cause::Finished } else { Cause::Ahead }, None)
             }
             (Exit::Asked, _) => {
                 let fault = Fault::new(Code::Transcode, Cause::Exit, "ffmpeg ended without being asked to");
                 self.fail(fault, now, actions)
             }
             (Exit::Failed(fault), _) => self.fail(fault, now, actions),
+            (Exit::FailedHere(fault, Some(again)), _) => {
+                self.making_room = false;
+                self.phase = Phase::Backoff { until: again };
+                (fault.cause, Some(fault))
+            }
+            (Exit::FailedHere(..), _) => {
+                self.rest_or_complete();
+                (Cause::Ahead, None)
+            }
+        }
+    }
+
+    /// No run is left, and nothing went wrong.
+    fn rest_or_complete(&mut self) {
+        self.making_room = false;
+        if self.whole {
+            self.complete();
+        } else {
+            self.phase = Phase::Rested;
         }
     }
 
@@ -803,13 +879,11 @@ impl Life {
 
     /// The deadlines of runs: ready in time, ahead too long, and the ladder of an end.
     fn climb(&mut self, now: Instant, actions: &mut Vec<Action>) -> Option<(Cause, Option<Fault>)> {
-        let mut late = false;
-        let mut rested = false;
+        let mut rested = Vec::new();
         let mut unkillable = None;
         for run in &mut self.runs {
             match &mut run.stage {
-                Stage::Starting { ready_by } if *ready_by <= now => late = true,
-                Stage::Ahead { until } if *until <= now => rested = true,
+                Stage::Ahead { until } if *until <= now => rested.push(run.id),
                 Stage::Ending { asked, rung } => {
                     let since = now.duration_since(*asked);
                     if *rung == Rung::Term && since >= SECOND_TERM {
@@ -825,7 +899,7 @@ impl Life {
                         unkillable = Some(run.id);
                     }
                 }
-                Stage::Starting { .. } | Stage::Producing | Stage::Ahead { .. } => {}
+                Stage::Starting | Stage::Producing | Stage::Ahead { .. } => {}
             }
         }
         if let Some(id) = unkillable {
@@ -837,21 +911,11 @@ impl Life {
             let outcome = self.give_up(fault.heals(Heals::Never), now);
             return Some(outcome);
         }
-        if late {
-            let fault = Fault::new(
-                Code::TimedOut,
-                Cause::Stall,
-                "nothing playable came within sessions.start_timeout",
-            );
-            self.end_runs(Rung::Term, Rest::Retry(fault.clone()), Cause::Stall, now, actions);
-            return Some((Cause::Stall, Some(fault)));
+        // Only these runs end; the session stays `ahead`, and goes on when a viewer comes near.
+        for id in &rested {
+            self.end_run(*id, Rung::Term, false, now, actions);
         }
-        if rested {
-            // Only the runs end; the session stays `ahead`, and goes on when a viewer comes near.
-            self.ask_runs(Rung::Term, now, actions);
-            return Some((Cause::Ahead, None));
-        }
-        None
+        (!rested.is_empty()).then_some((Cause::Ahead, None))
     }
 
     fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -896,11 +960,11 @@ impl Life {
         }
     }
 
-    fn launch(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn launch(&mut self, actions: &mut Vec<Action>) {
         let id = self.next_run;
         self.next_run += 1;
-        let stage = Stage::Starting { ready_by: now + self.policy.start_timeout };
-        self.runs.push(Run { id, stage, finished: false });
+        self.runs.push(Run { id, stage: Stage::Starting, finished: false });
+        self.making_room = false;
         if self.kind == Some(Kind::Window) {
             self.playable = false;
         }
@@ -909,9 +973,19 @@ impl Life {
         actions.push(Action::Launch(id));
     }
 
+    /// Asks one run to end. While a `finished` one ends, the session does not count as resting.
+    fn end_run(&mut self, id: u32, rung: Rung, finished: bool, now: Instant, actions: &mut Vec<Action>) {
+        if let Some(run) = self.run(id).filter(|run| !matches!(run.stage, Stage::Ending { .. })) {
+            run.finished = finished && run.is_working();
+            run.stage = Stage::Ending { asked: now, rung };
+            actions.push(if rung == Rung::Kill { Action::Kill(id) } else { Action::Terminate(id) });
+        }
+    }
+
     /// Asks all runs to end; `rest` follows at once where there are none.
     fn end_runs(&mut self, rung: Rung, rest: Rest, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
         self.ask_runs(rung, now, actions);
+        self.making_room = false;
         self.phase = Phase::Stopping { rest: rest.clone(), cause };
         if self.runs.is_empty() {
             self.rest(rest, now, actions);
@@ -1003,15 +1077,14 @@ impl Life {
 impl Run {
     /// Whether it makes segments, or is about to.
     fn is_working(&self) -> bool {
-        matches!(self.stage, Stage::Starting { .. } | Stage::Producing)
+        matches!(self.stage, Stage::Starting | Stage::Producing)
     }
 }
 
 impl Stage {
     fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Starting { ready_by } => Some(*ready_by),
-            Self::Producing => None,
+            Self::Starting | Self::Producing => None,
             Self::Ahead { until } => Some(*until),
             Self::Ending { asked, rung } => match rung {
                 Rung::Term => Some(*asked + SECOND_TERM),
