@@ -1,4 +1,4 @@
-//! `just bench start`: what the engine adds to the time that ffmpeg takes anyway.
+//! `just bench start`: what the engine adds to the time that ffmpeg takes anyway. (`just bench seek` is in `seek`.)
 //!
 //! A start through the engine is timed from the request to the playable answer. Against it stands the bare command:
 //! the very arguments that the engine gave to ffmpeg, timed from the spawn until the same segment has come out of the
@@ -7,6 +7,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the rule is the engine's; this times the bare command")]
 #![expect(clippy::print_stdout, reason = "it prints its findings")]
+
+mod seek;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -31,16 +33,17 @@ const CONSTANT: Duration = Duration::from_millis(20);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        println!("this is a debug build: its figures say nothing (`just bench` makes a release build)");
+    }
     match std::env::args().nth(1).as_deref() {
         Some("start") => start().await,
-        other => bail!("there is a benchmark `start`, and none called {}", other.unwrap_or("nothing")),
+        Some("seek") => seek::seek().await,
+        other => bail!("there are `start` and `seek`, and none called {}", other.unwrap_or("nothing")),
     }
 }
 
 async fn start() -> anyhow::Result<()> {
-    if cfg!(debug_assertions) {
-        println!("this is a debug build: its figures say nothing (`just bench start` makes a release build)");
-    }
     let origin = Origin::start().await;
     // Held back after its first seconds, a run lives long enough to be asked for its arguments.
     let engine = Setup::default().set("sessions.ahead", "\"2s\"").start().await;

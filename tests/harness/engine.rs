@@ -112,7 +112,9 @@ impl Setup {
     /// Where it doesn't; what it wrote is shown.
     pub async fn start(self) -> Engine {
         let mut launched = self.launch();
-        let control = http().unix_socket(launched.socket.clone()).build().expect("a client can be made");
+        // A connection that was idle may be closed in the moment that it is used again.
+        let control = http().unix_socket(launched.socket.clone()).pool_max_idle_per_host(0);
+        let control = control.build().expect("a client can be made");
         let lines = launched.lines.clone();
         let child = &mut launched.child;
         let answered = until(LIMIT, || {

@@ -139,6 +139,13 @@ impl Rendition {
         self.list.as_ref().expect("a rendition is read when it is made")
     }
 
+    /// The same, as somebody finds it who comes now.
+    pub async fn anew(&self) -> Self {
+        let mut anew = Self { list: None, segments: BTreeMap::new(), ..self.clone() };
+        anew.reload().await;
+        anew
+    }
+
     /// Looks again.
     ///
     /// # Panics
@@ -217,7 +224,7 @@ impl Rendition {
         }
     }
 
-    /// Everything that was named, as one file: the initialisation section of the first segment, then all.
+    /// Everything that was named and is no gap, as one file: the initialisation section of the first segment, then all.
     ///
     /// # Panics
     ///
@@ -236,6 +243,9 @@ impl Rendition {
         let mut init = None;
         for (expected, (sequence, segment)) in (first..).zip(&self.segments) {
             assert_eq!(*sequence, expected, "no segment was missed between two looks");
+            if segment.gap {
+                continue;
+            }
             if stretches.is_empty() || segment.discontinuity || segment.init != init {
                 let section = segment.init.as_ref().expect("fragmented MP4 has an initialisation section");
                 stretches.push(bytes(&self.client, section).await);

@@ -41,7 +41,18 @@ pub async fn sound(input: impl Into<Input>, track: usize, rate: u32) -> Sound {
     let map = format!("0:a:{track}");
     let (bytes, said) = decode(&input.into(), &["-map", &map, "-af", &chain, "-f", "f32le"]).await;
     let samples = bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-    let start = said.lines().find_map(|line| field(line, "ashowinfo", " pts:"));
+    let pieces = said.lines().filter_map(|line| {
+        Some((field(line, "ashowinfo", " pts:")?, field(line, "ashowinfo", " nb_samples:")?))
+    });
+    let mut start = None;
+    let mut end = 0.0;
+    for (at, length) in pieces {
+        let hole = if start.is_some() { at - end } else { 0.0 };
+        // Containers with coarse clocks move packets by a millisecond and less.
+        assert!(hole.abs() < f64::from(rate) / 500.0, "{hole} samples are missing at {at}");
+        start.get_or_insert(at);
+        end = at + length;
+    }
     Sound { rate, start: start.map_or(0, |start| start.round() as i64), samples: samples.collect() }
 }
 

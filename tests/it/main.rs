@@ -12,6 +12,7 @@ mod faults;
 mod harness;
 mod layering;
 mod lifecycle;
+mod oddities;
 mod playback;
 mod subtitles;
 mod timeline;

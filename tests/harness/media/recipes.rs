@@ -100,10 +100,10 @@ pub(super) const DERIVED: [(&str, &str); 32] = [
     // Fragments: with an index in front, with one at the end, with none.
     (
         "sidx.mp4",
-        "-i clip.mp4 -c copy -movflags +frag_keyframe+empty_moov+default_base_moof+global_sidx+skip_trailer",
+        "-i clip.mp4 -c copy -movflags +frag_keyframe+delay_moov+default_base_moof+global_sidx+skip_trailer",
     ),
-    ("mfra.mp4", "-i clip.mp4 -c copy -movflags +frag_keyframe+empty_moov+default_base_moof"),
-    ("bare.mp4", "-i clip.mp4 -c copy -movflags +frag_keyframe+empty_moov+default_base_moof+skip_trailer"),
+    ("mfra.mp4", "-i clip.mp4 -c copy -movflags +frag_keyframe+delay_moov+default_base_moof"),
+    ("bare.mp4", "-i clip.mp4 -c copy -movflags +frag_keyframe+delay_moov+default_base_moof+skip_trailer"),
     // Clocks that do not begin at 0, and one whose 33 bits are full after about five seconds.
     ("late.ts", "-i clip.mp4 -c copy -copyts -output_ts_offset 3600 -f mpegts"),
     ("wrap.ts", "-i clip.mp4 -c copy -copyts -output_ts_offset 95437.5 -f mpegts"),
@@ -119,7 +119,7 @@ pub(super) const DERIVED: [(&str, &str); 32] = [
     ("late_sound.mp4", "-i clip.mp4 -itsoffset 0.3 -i clip.mp4 -map 0:v -map 1:a -c copy"),
     ("early_end.mp4", "-i clip.mp4 -t 5 -i clip.mp4 -map 0:v -map 1:a -c copy"),
     // It begins in the middle of a group; an edit list hides what stands before.
-    ("edited.mp4", "-ss 3 -i film.mp4 -t 9 -c copy"),
+    ("edited.mp4", "-ss 3 -i clip.mp4 -c copy"),
     (
         "tracks.mkv",
         "-i film.mp4 -i lines.srt -i lines.ass -filter_complex [0:a]pan=5.1|c0=c0|c1=c1|c4=0.5*c0|c5=0.5*c1[fr] \
