@@ -15,7 +15,8 @@
 //! ```
 //!
 //! [`state`] moves between these and does nothing else; [`actor`] is one task a session, which gathers
-//! events, calls `step` and carries the actions out; [`run`] drives one ffmpeg; [`cut`] turns its samples
+//! events, calls `step` and carries the actions out; [`grid`] says where a film is cut, and [`plan`] which run
+//! makes which segment of it; [`run`] drives one ffmpeg; [`cut`] turns its samples
 //! into checked segments; [`shelf`] keeps those that exist; [`registry`] says who exists.
 //!
 //! This module knows media, processes and files. It does not know HTTP, nor how a session is shown.

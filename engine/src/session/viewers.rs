@@ -163,44 +163,26 @@ impl Viewers {
 
     /// The furthest position of those who watch.
     pub(super) fn furthest(&self) -> Option<Time> {
-        let now = Instant::now();
-        let inner = self.lock();
-        let active =
-            inner.seen.values().filter(|record| !record.left && now.duration_since(record.at) < self.window);
-        active.filter_map(|record| record.position).max()
+        self.active(&self.lock()).filter_map(|(_, record)| record.position).max()
     }
 
     /// Where each of those who watch is. Who has asked for nothing yet is at the beginning.
     pub(super) fn positions(&self) -> Vec<(Viewer, Time)> {
-        let now = Instant::now();
         let inner = self.lock();
-        let active = inner
-            .seen
-            .iter()
-            .filter(|(_, record)| !record.left && now.duration_since(record.at) < self.window);
-        active.map(|(viewer, record)| (viewer.clone(), record.position.unwrap_or(Time::ZERO))).collect()
+        let positions = self.active(&inner);
+        positions.map(|(viewer, record)| (viewer.clone(), record.position.unwrap_or(Time::ZERO))).collect()
     }
 
     /// How many watch.
     pub(super) fn count(&self) -> usize {
-        let now = Instant::now();
-        let inner = self.lock();
-        inner
-            .seen
-            .values()
-            .filter(|record| !record.left && now.duration_since(record.at) < self.window)
-            .count()
+        self.active(&self.lock()).count()
     }
 
     /// Those who watch.
     pub(super) fn list(&self) -> Vec<Seen> {
-        let now = Instant::now();
         let inner = self.lock();
-        let active = inner
-            .seen
-            .iter()
-            .filter(|(_, record)| !record.left && now.duration_since(record.at) < self.window);
-        let mut list: Vec<_> = active
+        let mut list: Vec<_> = self
+            .active(&inner)
             .map(|(viewer, record)| Seen {
                 viewer: viewer.clone(),
                 since: record.since,
@@ -210,6 +192,12 @@ impl Viewers {
             .collect();
         list.sort_by_key(|seen| seen.since);
         list
+    }
+
+    /// Those who have not left, and asked for something of late.
+    fn active<'i>(&self, inner: &'i Inner) -> impl Iterator<Item = (&'i Viewer, &'i Record)> {
+        let (now, window) = (Instant::now(), self.window);
+        inner.seen.iter().filter(move |(_, record)| !record.left && now.duration_since(record.at) < window)
     }
 
     /// Waits until somebody moved or left.
