@@ -95,6 +95,8 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
         store.clone(),
         CancellationToken::new(),
     );
+    let metrics = world.metrics.clone();
+    metrics.describe(env!("CARGO_PKG_VERSION"), version.as_deref());
     let registry = Registry::new(world);
     let facts = Arc::new(Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -130,9 +132,11 @@ pub async fn boot(config: Config, launcher: PathBuf) -> Result<Engine, BootError
     let path = config.control.socket.clone();
     let drain = config.server.drain_timeout;
     let service = TowerToHyperService::new(warp::service(hls::routes(playback)));
+    let service = metrics.playback().count(service, hls::route);
     listeners.spawn(serve::serve(Listener::Tcp(listener), service, viewers, closing.clone(), drain));
     let service =
         TowerToHyperService::new(warp::service(control::routes(registry.clone(), facts, feed.clone())));
+    let service = metrics.control().count(service, control::route);
     listeners.spawn(serve::serve(Listener::Unix(socket), service, operators, closing.clone(), drain));
     Ok(Engine { listen, socket: path, ffmpeg: version, registry, feed, store, closing, listeners, drain })
 }

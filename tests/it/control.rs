@@ -89,16 +89,33 @@ async fn a_session_shows_what_it_costs_and_how_it_moves() {
 async fn what_comes_in_a_later_version_says_so() {
     let (origin, engine) = (Origin::start().await, Engine::start().await);
     let started = playing_channel(&origin, &engine).await;
-    let pin = format!("sessions/{}/pin", started.session_id);
-    for (method, target) in
-        [(Method::POST, pin.as_str()), (Method::GET, "probes"), (Method::DELETE, "probes")]
-    {
+    for (method, target) in [(Method::GET, "probes"), (Method::DELETE, "probes"), (Method::POST, "reload")] {
         let refused = engine.refused_order(method, target, None).await;
         assert!(refused.problem.detail.contains("version"), "{target}: {}", refused.problem.detail);
     }
     let part = engine.get(&format!("transcode/{}/video/0.1.m4s", started.session_id)).await;
     let refused = decoded::<Value>(part).await.unwrap_err();
     assert!(refused.problem.detail.contains("version"), "{}", refused.problem.detail);
+}
+
+#[tokio::test]
+async fn a_scrape_tells_what_plays() {
+    let (origin, engine) = (Origin::start().await, Engine::start().await);
+    let started = playing_channel(&origin, &engine).await;
+    let answer = engine.get("metrics").await;
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    for line in [
+        "sluice_sessions{state=\"running\"} 1",
+        "sluice_sessions{state=\"failed\"} 0",
+        "sluice_session_changes_total{to=\"running\",cause=\"ready\"} 1",
+        "sluice_session_starts_total{result=\"ok\"} 1",
+        "sluice_runs 1",
+        "sluice_runs_started_total 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains(&started.session_id.to_string()));
 }
 
 #[tokio::test]

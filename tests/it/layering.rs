@@ -10,18 +10,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("access", &["config"]),
     ("address", &["config"]),
     ("config", &[]),
-    ("control", &["access", "config", "problem", "serve", "session"]),
+    ("control", &["access", "config", "metrics", "problem", "serve", "session"]),
     ("fetch", &["address", "config"]),
     ("ffmpeg", &["mux"]),
-    ("hls", &["access", "config", "problem", "serve", "session"]),
+    ("hls", &["access", "config", "metrics", "problem", "serve", "session"]),
     ("launch", &[]),
+    ("metrics", &[]),
     ("mux", &[]),
     // Both listeners refuse in the same words.
     ("problem", &["session"]),
     // The launcher's own words for what it is told and what it says.
     ("process", &["launch"]),
     ("serve", &[]),
-    ("session", &["address", "config", "fetch", "ffmpeg", "mux", "process"]),
+    ("session", &["address", "config", "fetch", "ffmpeg", "metrics", "mux", "process"]),
 ];
 
 /// These speak the words of the wire: the playback API answers a start and a refusal as the control socket does.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use sluice_protocol::{Cause, Started, State, code};
+use sluice_protocol::{Cause, Event, Started, State, code};
 use sluice_tests::engine::{LIMIT, decoded};
 use sluice_tests::stand_in::{Script, Step};
 use sluice_tests::wait::becomes_true;
@@ -320,4 +320,37 @@ async fn a_new_engine_takes_over_where_one_was_killed() {
     assert!(second.session_directories().is_empty(), "what was left of the first is cleared away");
     assert!(storage.join("not-ours.txt").exists(), "what is not ours is never touched");
     playing_channel(&origin, &second).await;
+}
+
+#[tokio::test]
+async fn a_pinned_session_outlives_its_viewers_and_comes_back_by_itself_after_a_hold() {
+    let origin = Origin::start().await;
+    let engine = Setup::default().set("sessions.idle_timeout", "\"1s\"").start().await;
+    let order =
+        json!({"url": origin.url("/live/channel.ts?burst=6"), "content_type": "live", "pinned": true});
+    let started: Started = engine.order(Method::POST, "sessions", Some(order)).await;
+    let unwatched = engine.play(&origin.url("/live/channel.ts?burst=5"), "live").await;
+    // The other one, which began later and nobody watches either, has idled out before this is looked at.
+    engine.until_state(unwatched.session_id, State::Ended).await;
+    let session = engine.detail(started.session_id).await.session;
+    assert!(session.pinned && matches!(session.state, State::Running | State::Starting), "{session:?}");
+
+    let mut events = engine.events().await;
+    let held = engine.operate(started.session_id, "stop", json!({"hold_for": 1})).await;
+    assert!(held.held && held.pinned);
+    let by = held.hold.map(|hold| hold.by);
+    let again = loop {
+        match events.next(LIMIT).await.expect("the events go on") {
+            Event::State(change) if change.to == State::Starting => break change,
+            _ => {}
+        }
+    };
+    assert_eq!((again.cause, again.who), (Cause::Operator, by));
+    engine.until_state(started.session_id, State::Running).await;
+
+    let free = engine.operate(started.session_id, "pin", json!({"pinned": false})).await;
+    assert!(!free.pinned);
+    let ended = engine.until_state(started.session_id, State::Ended).await;
+    assert_eq!(ended.cause, Cause::Idle);
+    engine.until_no_ffmpeg().await;
 }

@@ -230,7 +230,7 @@ async fn usage_is_exit_two_and_what_comes_later_says_so() {
     let stage = Stage::new();
     assert_eq!(stage.run(&["stop"]).await.status.code(), Some(2));
     assert_eq!(stage.run(&["frobnicate"]).await.status.code(), Some(2));
-    for later in ["wait", "pin", "unpin", "probes", "reload", "completions"] {
+    for later in ["wait", "probes", "reload", "completions"] {
         refused(&stage.run(&[later, "x", "--state", "y"]).await, 1, "not in this version");
     }
     let help = stage.run(&["--help"]).await;

@@ -14,7 +14,7 @@ mod session;
 pub use engine::{Engine, Limits, Storage, Totals};
 pub use event::{Action, Event, Patch, StateChange, Tick};
 pub use log::{Level, LogRecord};
-pub use order::{ResumeOrder, StartOrder, Started, StopOrder, Subtitle};
+pub use order::{PinOrder, ResumeOrder, StartOrder, Started, StopOrder, Subtitle};
 pub use problem::{Problem, code};
 pub use session::{Cause, Detail, Hold, Kind, PastRun, Run, Segments, Session, State, Viewer};
 

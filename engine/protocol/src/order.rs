@@ -64,6 +64,20 @@ pub struct StopOrder {
     pub generation: Option<u64>,
 }
 
+/// The body of `POST /v1/sessions/{id}/pin`; absent means that it is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PinOrder {
+    /// Whether it goes on with nobody watching.
+    pub pinned: bool,
+}
+
+impl Default for PinOrder {
+    fn default() -> Self {
+        Self { pinned: true }
+    }
+}
+
 /// The body of `POST /v1/sessions/{id}/resume` and `…/restart`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

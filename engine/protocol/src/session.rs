@@ -270,6 +270,12 @@ pub struct PastRun {
     pub ended_at: Timestamp,
     /// How the process ended: `exit 0`, `signal 9`.
     pub exit: String,
+    /// Why it ended: what went wrong, or whose wish it was. `null` from an engine that does not say.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    /// The machine's word for what went wrong, as in [`code`](crate::code); `null` where nothing did.
+    #[serde(default)]
+    pub code: Option<String>,
     /// What that meant, in words.
     pub reason: Option<String>,
 }

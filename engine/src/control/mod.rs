@@ -11,6 +11,7 @@
 //! POST   /v1/sessions/{id}/restart           its ffmpeg anew
 //! GET    /v1/sessions/{id}/logs              what ffmpeg said, and says
 //! GET    /v1/events?after=SEQ&epoch=E        what happens, as it happens
+//! GET    /metrics                            for Prometheus
 //! ```
 //!
 //! It translates HTTP and decides nothing: [`mod@routes`] parses, asks the registry and maps; [`shape`] turns
@@ -33,7 +34,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 pub use events::Feed;
-pub use routes::routes;
+pub use routes::{route, routes};
 
 /// What only boot knows of the engine, fixed for its life.
 #[derive(Debug, Clone)]

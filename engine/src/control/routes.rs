@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_protocol::{ResumeOrder, Sessions, StartOrder, StopOrder};
+use http::HeaderMap;
+use sluice_protocol::{PinOrder, ResumeOrder, Sessions, StartOrder, StopOrder};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
@@ -12,7 +13,8 @@ use super::events::Feed;
 use super::operators::{Operator, Operators};
 use super::request::{Query, order, query};
 use super::{Facts, logs, shape};
-use crate::problem::{Refusal, recover};
+use crate::metrics::{self, Format};
+use crate::problem::{Refusal, recover, word};
 use crate::serve::Peer;
 use crate::session::{Cause, Fault, Force, Handle, Id, Registry, Resumption, Snapshot, Start, Stop};
 
@@ -36,7 +38,8 @@ type Route = BoxedFilter<(Response,)>;
 pub fn routes(registry: Arc<Registry>, facts: Arc<Facts>, feed: Arc<Feed>) -> Route {
     let desk = Arc::new(Desk { registry, facts, feed, operators: Operators::default() });
     let known = sessions(&desk).or(session(&desk)).unify().or(orders(&desk)).unify();
-    let known = known.or(streams(&desk)).unify().or(engine(&desk)).unify().or(later()).unify();
+    let known = known.or(streams(&desk)).unify().or(engine(&desk)).unify();
+    let known = known.or(metrics(&desk)).unify().or(later()).unify();
     known.recover(async |rejection| Ok::<_, std::convert::Infallible>(recover(&rejection))).unify().boxed()
 }
 
@@ -83,7 +86,7 @@ fn session(desk: &Arc<Desk>) -> Route {
     get.or(forget).unify().or(path.map(|_| refuse_method("GET, DELETE"))).unify().boxed()
 }
 
-/// `POST /v1/sessions/{id}/stop`, `…/resume` and `…/restart`.
+/// `POST /v1/sessions/{id}/stop`, `…/resume`, `…/restart` and `…/pin`.
 fn orders(desk: &Arc<Desk>) -> Route {
     let stop = warp::path!("v1" / "sessions" / String / "stop")
         .and(warp::post())
@@ -108,11 +111,23 @@ fn orders(desk: &Arc<Desk>) -> Route {
             answer(resume(&desk, desk.operators.of(peer).await, &id, how, order).await)
         },
     );
+    let pin = warp::path!("v1" / "sessions" / String / "pin")
+        .and(warp::post())
+        .and(peer())
+        .and(order())
+        .and(with(desk))
+        .then(async |id: String, peer, order: Result<PinOrder, _>, desk: Arc<Desk>| {
+            let order = match order {
+                Ok(order) => order,
+                Err(refusal) => return answer(Err(refusal)),
+            };
+            answer(pin(&desk, desk.operators.of(peer).await, &id, order).await)
+        });
     let other = warp::path!("v1" / "sessions" / String / String).and_then(async |_, what: String| {
-        let known = matches!(what.as_str(), "stop" | "resume" | "restart");
+        let known = matches!(what.as_str(), "stop" | "resume" | "restart" | "pin");
         if known { Ok(refuse_method("POST")) } else { Err(warp::reject::not_found()) }
     });
-    stop.or(again).unify().or(other).unify().boxed()
+    stop.or(again).unify().or(pin).unify().or(other).unify().boxed()
 }
 
 /// `GET /v1/sessions/{id}/logs` and `GET /v1/events`: answers without an end of their own.
@@ -135,11 +150,38 @@ fn streams(desk: &Arc<Desk>) -> Route {
 
 /// What later versions answer.
 fn later() -> Route {
-    let pin = warp::path!("v1" / "sessions" / String / "pin").map(|_| not_yet("pins are"));
     let probes = warp::path!("v1" / "probes").map(|| not_yet("the probe cache is"));
     let reload = warp::path!("v1" / "reload").map(|| not_yet("reloading the config is"));
-    let metrics = warp::path!("metrics").map(|| not_yet("metrics are"));
-    pin.or(probes).unify().or(reload).unify().or(metrics).unify().boxed()
+    probes.or(reload).unify().boxed()
+}
+
+/// `GET /metrics`.
+fn metrics(desk: &Arc<Desk>) -> Route {
+    let path = warp::path!("metrics");
+    let get = path.and(warp::get()).and(warp::header::headers_cloned()).and(with(desk)).then(
+        async |headers: HeaderMap, desk: Arc<Desk>| {
+            let scraped = desk.registry.scrape(Format::asked(&headers)).await;
+            answer(scraped.map(warp::Reply::into_response).map_err(Refusal::from))
+        },
+    );
+    get.or(path.map(|| refuse_method("GET"))).unify().boxed()
+}
+
+/// What a path asks for, for those who count.
+pub fn route(path: &str) -> metrics::Route {
+    let mut parts = path.split('/').skip(1);
+    match [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some("metrics"), None, ..] => metrics::Route::Metrics,
+        [Some("v1"), Some("engine"), None, ..] => metrics::Route::Engine,
+        [Some("v1"), Some("sessions"), None, ..] => metrics::Route::Sessions,
+        [Some("v1"), Some("sessions"), Some(_), None, _] => metrics::Route::Session,
+        [Some("v1"), Some("sessions"), Some(_), Some("logs"), None] => metrics::Route::Logs,
+        [Some("v1"), Some("sessions"), Some(_), Some(_), None] => metrics::Route::Order,
+        [Some("v1"), Some("events"), None, ..] => metrics::Route::Events,
+        [Some("v1"), Some("probes"), None, ..] => metrics::Route::Probes,
+        [Some("v1"), Some("reload"), None, ..] => metrics::Route::Reload,
+        _ => metrics::Route::Other,
+    }
 }
 
 fn list(desk: &Desk, query: &Query) -> Answer {
@@ -149,9 +191,6 @@ fn list(desk: &Desk, query: &Query) -> Answer {
 }
 
 async fn start(desk: &Desk, operator: Operator, order: StartOrder) -> Answer {
-    if order.pinned {
-        return Err(Refusal::not_yet("pins are"));
-    }
     if order.url.is_empty() {
         return Err(Refusal::bad_request("`url` is missing: the address of what is to be played"));
     }
@@ -166,8 +205,12 @@ async fn start(desk: &Desk, operator: Operator, order: StartOrder) -> Answer {
         user: order.user,
         deinterlace_fallback: order.deinterlace_fallback.unwrap_or(false),
         start_at: order.start_at,
+        pinned: order.pinned,
+        by: Some(operator.who.clone()),
     };
+    let starting = desk.registry.world().metrics.starting();
     let outcome = desk.registry.start(asked, None, Cause::Operator).await;
+    starting.ended(outcome.as_ref().map(drop).map_err(|fault| word(fault.code)));
     let id = outcome.as_ref().map(|started| started.handle.id()).ok();
     let result = outcome.as_ref().map(|_| ()).map_err(|fault| fault.code);
     desk.registry.acted(operator.who.clone(), "start", id, result);
@@ -191,6 +234,13 @@ async fn resume(desk: &Desk, operator: Operator, id: &str, how: Resumption, orde
         Resumption::Restart => "restart",
     };
     let outcome = desk.registry.resume(id, how, operator.who.clone(), order.generation);
+    done(&operator, what, id, in_time(outcome).await)
+}
+
+async fn pin(desk: &Desk, operator: Operator, id: &str, order: PinOrder) -> Answer {
+    let id = parse(id)?;
+    let what = if order.pinned { "pin" } else { "unpin" };
+    let outcome = desk.registry.pin(id, order.pinned, operator.who.clone());
     done(&operator, what, id, in_time(outcome).await)
 }
 

@@ -3,6 +3,7 @@
 use sluice_protocol as wire;
 
 use super::Facts;
+use crate::problem::word;
 use crate::session::{self, Handle, Index, Registry, Snapshot};
 
 /// A session as lists and ticks carry it.
@@ -16,7 +17,7 @@ pub(super) fn session(snapshot: &Snapshot) -> wire::Session {
         state: state(snapshot.state),
         state_since: snapshot.state_since,
         cause: cause(snapshot.cause),
-        code: snapshot.fault.as_ref().map(|fault| crate::problem::word(fault.code).to_owned()),
+        code: snapshot.fault.as_ref().map(|fault| word(fault.code).to_owned()),
         reason: snapshot.fault.as_ref().map(|fault| fault.reason.clone()),
         kind: snapshot.kind.map(kind),
         url: snapshot.url.clone(),
@@ -24,7 +25,7 @@ pub(super) fn session(snapshot: &Snapshot) -> wire::Session {
         content_type: snapshot.content_type.to_owned(),
         source_id: snapshot.source_id.clone(),
         user: snapshot.user.clone(),
-        pinned: false,
+        pinned: snapshot.pinned,
         held: snapshot.hold.is_some(),
         hold: snapshot.hold.as_ref().map(hold),
         started_at: snapshot.started_at,
@@ -214,6 +215,8 @@ fn past_run(run: &session::PastRun) -> wire::PastRun {
         started_at: run.started_at,
         ended_at: run.ended_at,
         exit: run.exit.clone(),
+        cause: Some(cause(run.cause)),
+        code: run.code.map(|code| word(code).to_owned()),
         reason: run.reason.clone(),
     }
 }
@@ -272,6 +275,7 @@ pub(super) mod tests {
             source_id: None,
             user: None,
             hold: None,
+            pinned: false,
             runs: Vec::new(),
             started_at: Timestamp::UNIX_EPOCH,
             last_access: None,

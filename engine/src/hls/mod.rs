@@ -13,6 +13,7 @@
 //! DELETE /transcode/{id}, POST /transcode/{id}/stop     this viewer leaves
 //! DELETE /transcode-clear?url=…                         removes the caller's session of an address
 //! GET    /healthz, /readyz                              liveness, readiness
+//! GET    /metrics                                       for Prometheus
 //! ```
 //!
 //! It translates HTTP and decides nothing. What carries media stands first: it is asked for most often.
@@ -21,4 +22,4 @@ mod media;
 mod playlist;
 mod routes;
 
-pub use routes::{Playback, routes};
+pub use routes::{Playback, route, routes};

@@ -19,7 +19,8 @@ use super::media::{self, Asked};
 use super::playlist::{self, End};
 use crate::access::{self, Denied};
 use crate::config::{Container, Server};
-use crate::problem::{Refusal, recover};
+use crate::metrics::{self, Format};
+use crate::problem::{Refusal, recover, word};
 use crate::serve::Peer;
 use crate::session::{
     Cause, Code, Fault, Handle, Id, Label, Missing, Registry, Start, Started, State, Unserved, Viewer,
@@ -208,7 +209,7 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
                 preflight(&playback, path.as_str(), &headers)
             },
         );
-    let subtitles = warp::path!("subs" / Id / String).and(get_or_head()).and(with).and(caller).then(
+    let subtitles = warp::path!("subs" / Id / String).and(get_or_head()).and(with.clone()).and(caller).then(
         async |id, file: String, playback: Arc<Playback>, peer, headers: HeaderMap| {
             answer(serve_subtitles(&playback, id, &file, &viewer(peer, &headers), &headers))
         },
@@ -218,7 +219,11 @@ pub fn routes(playback: Arc<Playback>) -> BoxedFilter<(Reply,)> {
     let stranger = warp::path!("transcode" / String / ..)
         .and(get_or_head())
         .map(|id: String| answer(Err(Refusal::session_not_found(&id))));
-    let metrics = warp::path!("metrics").and(get_or_head()).map(|| not_yet("metrics are"));
+    let metrics = warp::path!("metrics").and(get_or_head()).and(with.clone()).and(caller).then(
+        async |playback: Arc<Playback>, peer, headers: HeaderMap| {
+            scrape(&playback, peer, &headers).await.unwrap_or_else(Refusal::into_response)
+        },
+    );
 
     let api = leave.or(progress).unify().or(seek).unify().or(start).unify().or(clear).unify();
     let rest = health
@@ -400,9 +405,13 @@ async fn start_session(
         user: None,
         deinterlace_fallback: body.deinterlace_fallback.map(Flag::meaning).transpose()?.unwrap_or(false),
         start_at,
+        pinned: false,
+        by: None,
     };
-    let Started { handle, snapshot } =
-        playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await?;
+    let starting = playback.registry.world().metrics.starting();
+    let outcome = playback.registry.start(start, Some(&viewer(peer, headers)), Cause::Viewer).await;
+    starting.ended(outcome.as_ref().map(drop).map_err(|fault| word(fault.code)));
+    let Started { handle, snapshot } = outcome?;
     Ok(warp::reply::json(&StartAnswer {
         session_id: handle.id(),
         playlist: playlist_address(handle.id()),
@@ -519,6 +528,45 @@ fn preflight(playback: &Playback, path: &str, headers: &HeaderMap) -> Reply {
         .insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Range, If-None-Match"));
     answers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     reply
+}
+
+async fn scrape(playback: &Playback, peer: Peer, headers: &HeaderMap) -> Result<Reply, Refusal> {
+    admitted(playback, peer, headers)?;
+    Ok(playback.registry.scrape(Format::asked(headers)).await?.into_response())
+}
+
+/// What a path asks for, for those who count.
+pub fn route(path: &str) -> metrics::Route {
+    use metrics::Route;
+
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    match (first, rest) {
+        ("transcode", "start") => Route::Start,
+        ("transcode-clear", "") => Route::Clear,
+        ("healthz" | "readyz", "") => Route::Health,
+        ("metrics", "") => Route::Metrics,
+        ("channels.m3u", "") | ("live", _) => Route::Channel,
+        ("subs", _) => Route::Subtitles,
+        ("transcode", rest) => match rest.split_once('/') {
+            None | Some((_, "stop")) => Route::Leave,
+            Some(("progress", _)) => Route::Progress,
+            Some(("seek", _)) => Route::Seek,
+            Some((_, file)) => match Asked::parse(file) {
+                Some(
+                    Asked::Multivariant
+                    | Asked::Playlist(_)
+                    | Asked::TransportPlaylist
+                    | Asked::SubtitlePlaylist(_),
+                ) => Route::Playlist,
+                Some(Asked::Init(..)) => Route::Init,
+                Some(Asked::Segment(..) | Asked::TransportStream(_) | Asked::NotYet(_)) => Route::Segment,
+                Some(Asked::SubtitleSegment(..)) => Route::Subtitles,
+                None => Route::Other,
+            },
+        },
+        _ => Route::Other,
+    }
 }
 
 /// Routes that start or remove something: who asks, and from which page.

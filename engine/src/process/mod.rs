@@ -72,6 +72,8 @@ pub struct Child {
 pub struct Process {
     leader: AsyncFd<Leader>,
     exit: Option<Exit>,
+    /// What it had used when it ended.
+    used: Option<Usage>,
 }
 
 /// How a child ended.
@@ -100,7 +102,7 @@ impl Process {
             reason = "its successor is an unsafe function; `Leader` owns the descriptor and never changes it"
         )]
         let leader = AsyncFd::new(leader)?;
-        Ok(Self { leader, exit: None })
+        Ok(Self { leader, exit: None, used: None })
     }
 
     /// The child's process id. After [`exited`](Self::exited) it may be somebody else's.
@@ -115,13 +117,17 @@ impl Process {
         if let Some(exit) = self.exit {
             return exit;
         }
+        let pid = self.pid();
         loop {
             let Ok(mut ready) = self.leader.readable_mut().await else {
                 // The runtime shuts down, and with it whoever waits here.
                 return std::future::pending().await;
             };
+            // What has ended says what it used until it is reaped.
+            let used = used_by(pid);
             if let Some(exit) = ready.get_inner_mut().reap() {
                 self.exit = Some(exit);
+                self.used = used;
                 return exit;
             }
             ready.clear_ready();
@@ -143,12 +149,22 @@ impl Process {
         if self.exit.is_some() {
             return None;
         }
-        usage_of(&fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?)
+        used_by(self.pid())
+    }
+
+    /// The processor time that the child had used when it ended.
+    pub fn used(&self) -> Option<Duration> {
+        Some(self.used?.cpu)
     }
 
     fn pid_of_leader(&self) -> Pid {
         self.leader.get_ref().pid()
     }
+}
+
+/// Of a process that has not been reaped.
+fn used_by(pid: u32) -> Option<Usage> {
+    usage_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The name in the second field may hold anything, so the fields are counted from its last parenthesis.

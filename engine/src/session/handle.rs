@@ -20,6 +20,7 @@ use super::shelf::{Index, Missing, Served, Shelf};
 use super::state::{Cause, Force, Kind, State};
 use super::viewers::{Seen, Viewer, Viewers};
 use super::{Code, Fault, Hold, Id};
+use crate::metrics::Metrics;
 use crate::mux::{Time, ts};
 
 /// Everything that can be said of a session without asking it.
@@ -43,6 +44,7 @@ pub struct Snapshot {
     pub source_id: Option<String>,
     pub user: Option<String>,
     pub hold: Option<Hold>,
+    pub pinned: bool,
     pub runs: Vec<RunSnapshot>,
     pub started_at: Timestamp,
     pub last_access: Option<Timestamp>,
@@ -104,6 +106,8 @@ pub struct PastRun {
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
     pub exit: String,
+    pub cause: Cause,
+    pub code: Option<Code>,
     pub reason: Option<String>,
 }
 
@@ -122,6 +126,7 @@ struct Inner {
     viewers: Arc<Viewers>,
     dismissed: CancellationToken,
     patience: Duration,
+    metrics: Arc<Metrics>,
     asked: AtomicU64,
 }
 
@@ -178,6 +183,8 @@ pub(super) enum Order {
     },
     Resume,
     Restart,
+    /// It goes on whether anybody watches or not, or no longer does.
+    Pin(bool),
     /// A viewer's `clear`: ended at once, without a hold.
     Clear,
 }
@@ -207,7 +214,7 @@ impl Handle {
         shelf: Arc<Shelf>,
         log: Arc<Log>,
         viewers: Arc<Viewers>,
-        patience: Duration,
+        (patience, metrics): (Duration, Arc<Metrics>),
     ) -> (Self, Ends) {
         let id = first.id;
         let (snapshot_to, snapshot) = watch::channel(Arc::new(first));
@@ -231,6 +238,7 @@ impl Handle {
                 viewers,
                 dismissed,
                 patience,
+                metrics,
                 asked: AtomicU64::new(0),
             })),
             ends,
@@ -483,6 +491,8 @@ impl Handle {
     /// Waits until a segment of a timeline exists, or can't.
     async fn made(&self, viewer: &Viewer, number: u64) -> Result<(), Fault> {
         let wait = Wait { id: self.next_id(), number, viewer: Some(viewer.clone()), since: Instant::now() };
+        // It counts until this is dropped, also by a client that goes away.
+        let _waiting = self.0.metrics.waiting();
         self.wanted(Cause::Demand, Goal::Segment(wait), None).await.map(drop)
     }
 

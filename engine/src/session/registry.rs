@@ -23,6 +23,7 @@ use super::{Code, Fault, Id};
 use crate::address::{Address, Rules};
 use crate::config;
 use crate::ffmpeg;
+use crate::metrics::{self, Lease, Metrics, Readings};
 use crate::mux::Time;
 use crate::process::Launcher;
 
@@ -52,6 +53,9 @@ pub struct World {
     pub shutdown: CancellationToken,
     /// The tasks of all runs.
     pub runs: TaskTracker,
+    pub metrics: Arc<Metrics>,
+    /// What `storage.max_bytes` allows.
+    pub storage_limit: u64,
     places: Arc<Semaphore>,
     feed: broadcast::Sender<Arc<Happening>>,
 }
@@ -80,6 +84,10 @@ pub struct Start {
     pub deinterlace_fallback: bool,
     /// A hint where a timeline is entered.
     pub start_at: Option<f64>,
+    /// It goes on with nobody watching.
+    pub pinned: bool,
+    /// The operator who starts it.
+    pub by: Option<Arc<str>>,
 }
 
 /// A started session.
@@ -181,6 +189,8 @@ impl World {
             store,
             shutdown,
             runs: TaskTracker::new(),
+            metrics: Arc::default(),
+            storage_limit: config.storage.max_bytes,
             places: Arc::new(Semaphore::new(config.sessions.max)),
             feed: broadcast::Sender::new(FEED),
         }
@@ -248,10 +258,15 @@ impl Registry {
             content_type,
             title: clean(start.title),
             user: clean(start.user),
+            by: start.by.clone(),
             settings,
         };
         let source = request.source_id.clone().filter(|_| request.source.is_some());
         let (handle, request) = self.join(key, request)?;
+        if start.pinned {
+            let who = start.by.clone().unwrap_or_else(|| Arc::from("operator"));
+            handle.order(handle::Order::Pin(true), who, None).await?;
+        }
         if let Some(viewer) = viewer {
             handle.heard_at(viewer, start.start_at.map(moment));
             self.hurry(viewer, source.as_deref(), handle.id());
@@ -314,8 +329,13 @@ impl Registry {
         let log = Arc::new(Log::default());
         let viewers = Arc::new(Viewers::new(sessions.idle_timeout));
         let first = first_snapshot(id, &request);
-        let (handle, ends) =
-            Handle::new(first, shelf.clone(), log.clone(), viewers.clone(), world.patience());
+        let (handle, ends) = Handle::new(
+            first,
+            shelf.clone(),
+            log.clone(),
+            viewers.clone(),
+            (world.patience(), world.metrics.clone()),
+        );
         let life = Life::new(policy, tokio::time::Instant::now());
         let actor = Actor::new(id, request, world.clone(), life, (shelf, log, viewers), ends, place);
         self.actors.spawn(actor.live());
@@ -357,6 +377,45 @@ impl Registry {
         totals
     }
 
+    /// All metrics, for whoever scrapes them.
+    pub async fn scrape(self: &Arc<Self>, format: metrics::Format) -> Result<metrics::Exposition, Fault> {
+        let registry = self.clone();
+        // It asks the file system, which may take its time.
+        let read =
+            tokio::task::spawn_blocking(move || registry.world.metrics.expose(&registry.readings(), format));
+        read.await.map_err(|_| Fault::new(Code::Internal, Cause::Internal, "reading the metrics panicked"))
+    }
+
+    /// How things are, for the gauges.
+    fn readings(&self) -> Readings {
+        let handles: Vec<_> = self.lock().sessions.values().map(|entry| entry.handle.clone()).collect();
+        let mut sessions = State::ALL.map(|state| (state.name(), 0));
+        let (store, most) = (&self.world.store, self.world.sessions.max);
+        let mut readings = Readings {
+            storage_bytes: store.used(),
+            storage_limit: self.world.storage_limit,
+            storage_free: store.free().ok(),
+            segment_memory: store.held(),
+            segment_memory_limit: store.memory(),
+            leases: vec![Lease {
+                kind: "engine",
+                name: String::new(),
+                taken: most.saturating_sub(self.world.places.available_permits()) as u64,
+                limit: Some(most as u64),
+            }],
+            own: metrics::Own::read(),
+            ..Readings::default()
+        };
+        for snapshot in handles.iter().map(Handle::snapshot) {
+            sessions[snapshot.state as usize].1 += 1;
+            readings.runs += snapshot.runs.len() as u64;
+            readings.viewers += u64::from(snapshot.viewers);
+            readings.ffmpeg_memory += snapshot.runs.iter().filter_map(|run| run.rss).sum::<u64>();
+        }
+        readings.sessions = sessions.to_vec();
+        readings
+    }
+
     /// An operator stops a session, which holds it.
     pub async fn stop(
         &self,
@@ -383,6 +442,12 @@ impl Registry {
             Resumption::Restart => (handle::Order::Restart, "restart"),
         };
         self.order(id, order, what, who, generation).await
+    }
+
+    /// An operator wants a session to go on with nobody watching, or no longer does.
+    pub async fn pin(&self, id: Id, pinned: bool, who: Arc<str>) -> Result<Arc<Snapshot>, Fault> {
+        let what = if pinned { "pin" } else { "unpin" };
+        self.order(id, handle::Order::Pin(pinned), what, who, None).await
     }
 
     /// An operator forgets an ended or held session: its address may be started again.
@@ -428,8 +493,9 @@ impl Registry {
         let mut cleared = None;
         for handle in handles {
             cleared = Some(handle.id());
-            if handle.snapshot().hold.is_some() {
-                // An operator's hold is not a viewer's to lift.
+            let snapshot = handle.snapshot();
+            if snapshot.hold.is_some() || snapshot.pinned {
+                // An operator's word is not a viewer's to take back.
                 continue;
             }
             if handle.is_alone(viewer) {
@@ -531,6 +597,7 @@ fn first_snapshot(id: Id, request: &Request) -> Snapshot {
         source_id: request.source_id.clone(),
         user: request.user.clone(),
         hold: None,
+        pinned: false,
         runs: Vec::new(),
         started_at: now,
         last_access: None,

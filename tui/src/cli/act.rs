@@ -1,10 +1,10 @@
-//! `sluice start`, `stop`, `resume`, `restart`, `forget`.
+//! `sluice start`, `stop`, `resume`, `restart`, `forget`, `pin`, `unpin`.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use sluice_protocol::{ResumeOrder, Session, StartOrder, Started, StopOrder};
+use sluice_protocol::{PinOrder, ResumeOrder, Session, StartOrder, Started, StopOrder};
 use uuid::Uuid;
 
 use super::{
@@ -28,6 +28,9 @@ pub(super) struct Start {
     /// What to call it.
     #[arg(long)]
     title: Option<String>,
+    /// Let it go on with nobody watching, until it is unpinned.
+    #[arg(long)]
+    pin: bool,
     /// Then follow its ffmpeg log.
     #[arg(long)]
     follow: bool,
@@ -49,6 +52,8 @@ pub(super) enum Verb {
     Restart,
     /// Remove it from the list.
     Forget,
+    /// Let it go on with nobody watching, or no longer.
+    Pin(bool),
 }
 
 /// Starts or joins a session and prints the address to open.
@@ -57,6 +62,7 @@ pub(super) async fn start(client: &Client, out: &mut Out, start: Start) -> Resul
         url: whole(start.url),
         content_type: Some(start.content_type),
         title: start.title,
+        pinned: start.pin,
         ..StartOrder::default()
     };
     let started = client.start(&order).await?;
@@ -120,6 +126,7 @@ async fn one(client: &Client, id: Uuid, verb: Verb) -> Result<Option<Session>, E
         Verb::Resume => client.resume(id, ResumeOrder::default()).await.map(Some),
         Verb::Restart => client.restart(id, ResumeOrder::default()).await.map(Some),
         Verb::Forget => client.forget(id).await.map(|()| None),
+        Verb::Pin(pinned) => client.pin(id, PinOrder { pinned }).await.map(Some),
     }
 }
 

@@ -126,10 +126,20 @@ enum Command {
     Engine,
     #[command(hide = true)]
     Wait(Later),
-    #[command(hide = true)]
-    Pin(Later),
-    #[command(hide = true)]
-    Unpin(Later),
+    /// Let sessions go on with nobody watching; what rests starts.
+    #[command(after_help = "Example:\n  sluice pin 7f3a")]
+    Pin {
+        /// Unique beginnings of their ids.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Let sessions idle out again.
+    #[command(after_help = "Example:\n  sluice unpin 7f3a")]
+    Unpin {
+        /// Unique beginnings of their ids.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
     #[command(hide = true)]
     Probes(Later),
     #[command(hide = true)]
@@ -226,16 +236,13 @@ async fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Command::Resume { ids } => act::each(&client, &mut out, &ids, act::Verb::Resume).await,
         Command::Restart { ids } => act::each(&client, &mut out, &ids, act::Verb::Restart).await,
         Command::Forget { ids } => act::each(&client, &mut out, &ids, act::Verb::Forget).await,
+        Command::Pin { ids } => act::each(&client, &mut out, &ids, act::Verb::Pin(true)).await,
+        Command::Unpin { ids } => act::each(&client, &mut out, &ids, act::Verb::Pin(false)).await,
         Command::Logs(options) => logs::run(&client, &mut out, options).await,
         Command::Events { all } => events::run(&client, &mut out, all).await,
         Command::Engine => engine::run(&client, &mut out).await,
         // Answered above.
-        Command::Wait(_)
-        | Command::Pin(_)
-        | Command::Unpin(_)
-        | Command::Probes(_)
-        | Command::Reload(_)
-        | Command::Completions(_) => Ok(()),
+        Command::Wait(_) | Command::Probes(_) | Command::Reload(_) | Command::Completions(_) => Ok(()),
     }
 }
 
@@ -244,8 +251,6 @@ impl Command {
     fn is_later(&self) -> Option<&'static str> {
         let (name, Later { rest: _ }) = match self {
             Self::Wait(rest) => ("wait", rest),
-            Self::Pin(rest) => ("pin", rest),
-            Self::Unpin(rest) => ("unpin", rest),
             Self::Probes(rest) => ("probes", rest),
             Self::Reload(rest) => ("reload", rest),
             Self::Completions(rest) => ("completions", rest),
@@ -262,6 +267,8 @@ impl Command {
             Self::Resume { .. } => Some("resume"),
             Self::Restart { .. } => Some("restart"),
             Self::Forget { .. } => Some("forget"),
+            Self::Pin { .. } => Some("pin"),
+            Self::Unpin { .. } => Some("unpin"),
             _ => None,
         }
     }
@@ -292,6 +299,6 @@ mod tests {
         Arguments::command().debug_assert();
         let help = Arguments::command().render_long_help().to_string();
         assert!(help.contains("resume") && help.contains("Examples:"));
-        assert!(!help.contains("completions") && !help.contains("unpin"));
+        assert!(!help.contains("completions") && help.contains("unpin"));
     }
 }

@@ -15,7 +15,8 @@ use std::{
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 use sluice_protocol::{
-    Detail, Engine, Event, LogRecord, Problem, ResumeOrder, Session, Sessions, StartOrder, Started, StopOrder,
+    Detail, Engine, Event, LogRecord, PinOrder, Problem, ResumeOrder, Session, Sessions, StartOrder, Started,
+    StopOrder,
 };
 use uuid::Uuid;
 
@@ -164,6 +165,11 @@ impl Client {
     /// Stops a session and lets it go on at once.
     pub(crate) async fn restart(&self, id: Uuid, order: ResumeOrder) -> Result<Session, Error> {
         self.order(&format!("v1/sessions/{id}/restart"), &order, ORDER_LIMIT).await
+    }
+
+    /// Lets a session go on with nobody watching, or no longer.
+    pub(crate) async fn pin(&self, id: Uuid, order: PinOrder) -> Result<Session, Error> {
+        self.order(&format!("v1/sessions/{id}/pin"), &order, ORDER_LIMIT).await
     }
 
     /// Forgets an ended or held session.

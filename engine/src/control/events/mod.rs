@@ -25,6 +25,7 @@ use warp::reply::{Reply as _, Response};
 
 use super::logs::{ndjson, write};
 use super::{Facts, shape};
+use crate::metrics::Metrics;
 use crate::problem::word;
 use crate::session::{Handle, Happening, Id, Registry, Snapshot};
 
@@ -60,6 +61,7 @@ struct Shared {
     /// Each reader holds a receiver: that is also how the task knows whether anybody reads.
     news: watch::Sender<News>,
     joined: Notify,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ trait Watched: Send + 'static {
     fn subscribe(&self) -> broadcast::Receiver<Arc<Happening>>;
     fn sessions(&self) -> Vec<Arc<Snapshot>>;
     fn engine(&self) -> Engine;
+    fn metrics(&self) -> Arc<Metrics>;
 }
 
 struct Live {
@@ -115,6 +118,10 @@ impl Watched for Live {
 
     fn engine(&self) -> Engine {
         shape::engine(&self.registry, &self.facts)
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        self.registry.world().metrics.clone()
     }
 }
 
@@ -155,6 +162,7 @@ impl Feed {
             ring: Mutex::default(),
             news: watch::Sender::new(News { last: 0, over: false }),
             joined: Notify::new(),
+            metrics: watched.metrics(),
         });
         let (asks, asked) = mpsc::channel(ASKS);
         let now = Instant::now();
@@ -214,7 +222,10 @@ impl Reader {
                     self.at = Some(at + 1);
                     return Some(line);
                 }
-                Taken::Lost => self.at = None,
+                Taken::Lost => {
+                    self.shared.metrics.stream_reset();
+                    self.at = None;
+                }
                 Taken::Nothing if news.over => return None,
                 Taken::Nothing => self.news.changed().await.ok()?,
             }
@@ -352,6 +363,7 @@ impl<W: Watched> Writer<W> {
     /// Changes of state were lost, and none may be left out: everybody gets a snapshot instead.
     fn begin_anew(&self, lost: u64) {
         tracing::warn!(lost, "events came faster than they could be written; readers get a snapshot");
+        self.shared.metrics.events_dropped(lost);
         self.shared.ring().reset();
         self.told_news();
     }

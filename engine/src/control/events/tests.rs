@@ -17,6 +17,7 @@ struct World {
     sessions: Arc<Mutex<Vec<Arc<Snapshot>>>>,
     happenings: broadcast::Sender<Arc<Happening>>,
     looks: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
 }
 
 impl Watched for World {
@@ -44,6 +45,10 @@ impl Watched for World {
             draining: false,
         }
     }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
 }
 
 impl World {
@@ -52,6 +57,7 @@ impl World {
             sessions: Arc::default(),
             happenings: broadcast::Sender::new(16),
             looks: watch::Sender::new(0),
+            metrics: Arc::default(),
         }
     }
 

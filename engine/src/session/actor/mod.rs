@@ -48,6 +48,8 @@ pub(super) struct Request {
     pub content_type: &'static str,
     pub title: Option<String>,
     pub user: Option<String>,
+    /// The operator who asks.
+    pub by: Option<Arc<str>>,
     pub settings: ffmpeg::Settings,
 }
 
@@ -253,7 +255,10 @@ impl Actor {
             Action::Kill(run) => self.wish(run, Wish::Kill),
             Action::DropSegments => self.drop_segments(),
             Action::Announce(change) => self.announce(change),
-            Action::HoldOver => self.hold = None,
+            Action::HoldOver => {
+                // What follows is that operator's doing.
+                self.who = self.hold.take().map(|hold| hold.by);
+            }
         }
     }
 
@@ -311,6 +316,7 @@ impl Actor {
             self.anew = matches!(change.from, State::Failed | State::Ended);
         }
         self.log.set_over(matches!(change.to, State::Failed | State::Ended));
+        self.world.metrics.session_changed(change.to.name(), change.cause.name());
         let who = self.who.clone().filter(|_| change.cause == Cause::Operator);
         if change.to != State::Stopping {
             self.who = None;

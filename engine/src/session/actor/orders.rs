@@ -57,9 +57,15 @@ impl Actor {
                 | State::Stopped
                 | State::Failed => Event::Restart,
             },
+            Order::Pin(pinned) => Event::Pin(pinned),
             Order::Clear => Event::Clear,
         };
-        if matches!(event, Event::Resume | Event::Restart) {
+        let goes = match event {
+            Event::Resume | Event::Restart => true,
+            Event::Pin(pinned) => pinned && self.hold.is_none() && !self.life.is_active(),
+            _ => false,
+        };
+        if goes {
             if self.closing {
                 return Err(Fault::refusal(Code::ShuttingDown, "the engine is shutting down"));
             }

@@ -80,7 +80,7 @@ impl Actor {
         };
         let launch = self.plan(run, first, input);
         if run > 1 && kind != Some(Kind::Timeline) {
-            self.restarts += 1;
+            self.restarted(self.taken_up_for());
         }
         let (from, goal) = (launch.plan.from, launch.goal.clone());
         let (wish, wishes) = watch::channel(Wish::Read);
@@ -196,6 +196,7 @@ impl Actor {
             tracks: input.tracks.clone(),
             discontinuity: window && first > 0,
             mask: self.request.address.mask(),
+            metrics: self.world.metrics.clone(),
         }
     }
 
@@ -239,6 +240,7 @@ impl Actor {
     pub(super) fn hear(&mut self, Report { run, what }: Report) {
         match what {
             What::Launched { pid, argv } => {
+                self.world.metrics.run_started();
                 if let Some(living) = self.runs.get_mut(&run) {
                     living.pid = Some(pid);
                     living.argv = argv;
@@ -362,10 +364,16 @@ impl Actor {
     fn exited(&mut self, run: u32, exit: Exit, process: Option<crate::process::Exit>, reached: Time) {
         let place = self.place_of(run);
         let Some(living) = self.runs.remove(&run) else { return };
-        let reason = match &exit {
-            Exit::Failed(fault) | Exit::FailedHere(fault, _) => Some(fault.reason.clone()),
+        let fault = match &exit {
+            Exit::Failed(fault) | Exit::FailedHere(fault, _) => Some(fault),
             Exit::Finished | Exit::Asked => None,
         };
+        let cause = match (&exit, fault) {
+            (_, Some(fault)) => fault.cause,
+            (Exit::Finished, None) => Cause::Finished,
+            (_, None) => self.life.ended_for(run).unwrap_or(Cause::Exit),
+        };
+        self.world.metrics.run_ended(cause.name());
         self.past.push_back(PastRun {
             run,
             from: living.from.seconds(),
@@ -373,7 +381,9 @@ impl Actor {
             started_at: living.started_at,
             ended_at: Timestamp::now(),
             exit: process.map_or_else(|| "not started".to_owned(), |exit| exit.to_string()),
-            reason,
+            cause,
+            code: fault.map(|fault| fault.code),
+            reason: fault.map(|fault| fault.reason.clone()),
         });
         if self.past.len() > PAST_RUNS {
             self.past.pop_front();
@@ -387,6 +397,17 @@ impl Actor {
         }
         self.step(Event::Exited(run, exit));
         self.look_whether_whole();
+    }
+
+    fn restarted(&mut self, cause: Cause) {
+        self.restarts += 1;
+        self.world.metrics.restarted(cause.name());
+    }
+
+    /// Why a run takes up where another ended: after a retry that is what had gone wrong.
+    fn taken_up_for(&self) -> Cause {
+        let failed = self.fault.as_ref().filter(|_| self.cause == Cause::Retry);
+        failed.map_or(self.cause, |fault| fault.cause)
     }
 
     /// A timeline is whole when the shelf says so, which may be before all that was published was reported.
@@ -426,7 +447,7 @@ impl Actor {
     /// A failure at one place of a timeline leaves the others alone, as long as any of it can be played.
     fn appraise_place(&mut self, fault: Fault, living: &Living, place: u64, reached: Time) -> Exit {
         let now = Instant::now();
-        self.restarts += 1;
+        self.restarted(fault.cause);
         let alone = self.made.is_empty() && self.runs.is_empty();
         let came = living.published > 0 || reached > living.from;
         let nothing_there = fault.code == Code::Truncated && !came && !self.exists_after(place);

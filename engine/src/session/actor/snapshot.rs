@@ -50,6 +50,7 @@ impl Actor {
             source_id: self.request.source_id.clone(),
             user: self.request.user.clone(),
             hold: self.hold.clone(),
+            pinned: self.life.is_pinned(),
             runs: self.runs.iter().map(|(run, living)| living.snapshot(*run, state)).collect(),
             started_at: self.started_at,
             last_access: self.viewers.last_seen(),

@@ -5,13 +5,16 @@ use tokio::time::Instant;
 use super::{Actor, held};
 use crate::session::handle::{Goal, Wanted};
 use crate::session::state::{Admission, Event, State};
-use crate::session::{Code, Fault};
+use crate::session::{Cause, Code, Fault};
 
 impl Actor {
     pub(super) fn want(&mut self, mut wanted: Wanted) {
         if wanted.request.is_some() {
             // Whoever left before, somebody wants it now.
             self.viewers.left();
+        }
+        if wanted.cause == Cause::Operator {
+            self.who = wanted.request.as_ref().and_then(|request| request.by.clone());
         }
         if self.life.would_go(wanted.cause, Instant::now()) {
             if let Err(fault) = self.take_place() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::address::Mask;
 use crate::ffmpeg::Job;
+use crate::metrics::Metrics;
 use crate::mux::{Time, Track};
 use crate::process;
 use crate::session::cues::Cues;
@@ -41,6 +42,7 @@ pub(in crate::session) struct Launch {
     pub discontinuity: bool,
     /// Hides what nobody may read of the address.
     pub mask: Mask,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a run may be made to wait by.

@@ -126,6 +126,8 @@ struct Running {
     samples: VecDeque<(Instant, Time)>,
     next_sample: Instant,
     cpu_before: Option<(Instant, Duration)>,
+    /// Processor time that is counted already.
+    cpu_counted: Duration,
     exit: Option<process::Exit>,
     scratch: Vec<u8>,
 }
@@ -193,6 +195,7 @@ impl Running {
             samples: VecDeque::new(),
             next_sample: now + SAMPLE,
             cpu_before: None,
+            cpu_counted: Duration::ZERO,
             exit: None,
             scratch: vec![0; 4096],
             launch,
@@ -225,6 +228,7 @@ impl Running {
                 },
                 exit = self.process.exited() => {
                     self.exit = Some(exit);
+                    self.count_cpu(self.process.used());
                     break;
                 }
                 () = store.ready_to_write(), if self.disk_full => self.disk_full = false,
@@ -537,12 +541,19 @@ impl Running {
         }
         if let Some(usage) = self.process.usage() {
             self.vitals.rss = Some(usage.memory.as_u64());
+            self.count_cpu(Some(usage.cpu));
             let before = self.cpu_before.replace((now, usage.cpu));
             self.vitals.cpu = before.filter(|(since, _)| *since < now).map(|(since, cpu)| {
                 usage.cpu.saturating_sub(cpu).as_secs_f64() / now.duration_since(since).as_secs_f64() * 100.0
             });
         }
         self.tell(What::Vitals(self.vitals)).await;
+    }
+
+    fn count_cpu(&mut self, used: Option<Duration>) {
+        let Some(used) = used else { return };
+        self.launch.metrics.ffmpeg_used(used.saturating_sub(self.cpu_counted));
+        self.cpu_counted = self.cpu_counted.max(used);
     }
 
     async fn stop_for(&mut self, fault: Fault, what: What) {

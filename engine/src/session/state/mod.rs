@@ -38,6 +38,8 @@ const SAME_ANSWER: Duration = Duration::from_secs(5);
 const OPENING_GRACE: Duration = Duration::from_secs(5);
 /// A failed channel is kept this long: its window is worth little, its reason is.
 const FAILED_LIVE: Duration = Duration::from_secs(5 * 60);
+/// What is pinned is tried again this long after it failed.
+const PINNED_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// The state machine of one session.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub(super) struct Life {
     stable_since: Option<Instant>,
     last_heard: Instant,
     hold: Option<Held>,
+    /// An operator wants it to go on whether anybody watches or not.
+    pinned: bool,
     /// It came to its end by itself, and not because somebody wanted it gone.
     ended_by_itself: bool,
     /// Something was published since it was new or in history: what it is of is media, whatever comes now.
@@ -130,6 +134,8 @@ struct Run {
     stage: Stage,
     /// It made all that there was to make; that it is being ended is no rest of the session.
     finished: bool,
+    /// Why it was asked to end, if it was.
+    ended_for: Option<Cause>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -194,6 +200,8 @@ pub(super) enum Event {
     Stop { force: Force, until: Option<Instant> },
     /// A viewer has it removed.
     Clear,
+    /// An operator wants it to go on whether anybody watches or not, or no longer does.
+    Pin(bool),
     /// An operator lifts the hold and wants it to go on.
     Resume,
     /// An operator wants its ffmpeg anew.
@@ -296,6 +304,7 @@ impl Life {
             stable_since: None,
             last_heard: now,
             hold: None,
+            pinned: false,
             ended_by_itself: false,
             played: false,
             whole: false,
@@ -329,6 +338,11 @@ impl Life {
         self.kind
     }
 
+    /// Why a run was asked to end, if it was.
+    pub(super) fn ended_for(&self, id: u32) -> Option<Cause> {
+        self.runs.iter().find(|run| run.id == id)?.ended_for
+    }
+
     /// When the next try is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         match self.phase {
@@ -360,6 +374,11 @@ impl Life {
     pub(super) fn is_revivable(&self) -> bool {
         let again = matches!(self.kind, Some(Kind::Window | Kind::Timeline));
         self.phase == Phase::Ended && again && self.ended_by_itself
+    }
+
+    /// Whether an operator wants it to go on whether anybody watches or not.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// Whether the input is being looked at.
@@ -405,7 +424,9 @@ impl Life {
         let phase = match self.phase {
             Phase::Opening { by } => Some(by),
             Phase::Backoff { until } => Some(until),
+            Phase::Failed { since, .. } if self.is_kept_going() => Some(since + PINNED_AGAIN),
             Phase::Stopped { until } | Phase::Failed { until, .. } => until,
+            Phase::Complete if self.pinned => None,
             Phase::Complete => Some(self.complete_until()),
             Phase::New | Phase::Producing | Phase::Rested | Phase::Stopping { .. } | Phase::Ended => None,
         };
@@ -419,6 +440,10 @@ impl Life {
         let before = self.state();
         let mut actions = Vec::new();
         let (cause, fault) = self.advance(event, now, &mut actions);
+        for run in self.runs.iter_mut().filter(|run| matches!(run.stage, Stage::Ending { .. })) {
+            // The first reason is the one; that it is asked harder later changes nothing of it.
+            run.ended_for.get_or_insert(cause);
+        }
         let after = self.state();
         if before != after {
             actions.push(Action::Announce(Change { from: before, to: after, cause, fault }));
@@ -559,6 +584,7 @@ impl Life {
                 (cause, None)
             }
             Event::Exited(id, exit) => self.exited(id, exit, now, actions),
+            Event::Left if self.pinned => (Cause::Viewer, None),
             Event::Left => match self.phase {
                 Phase::Producing | Phase::Opening { .. } | Phase::Rested | Phase::Backoff { .. } => {
                     let rest = self.at_rest();
@@ -572,6 +598,7 @@ impl Life {
                 | Phase::Failed { .. }
                 | Phase::Ended => (Cause::Viewer, None),
             },
+            Event::Clear if self.pinned => (Cause::Viewer, None),
             Event::Clear => match self.phase {
                 Phase::Ended => (Cause::Viewer, None),
                 Phase::New
@@ -610,6 +637,15 @@ impl Life {
                             self.end_runs(Rung::Term, Rest::Stopped, Cause::Operator, now, actions);
                         }
                     },
+                }
+                (Cause::Operator, None)
+            }
+            Event::Pin(pinned) => {
+                self.pinned = pinned;
+                // Once it may idle out again, its time begins now.
+                self.heard(now);
+                if self.is_kept_going() {
+                    self.keep_going(now, actions);
                 }
                 (Cause::Operator, None)
             }
@@ -818,6 +854,10 @@ impl Life {
         if self.hold.and_then(|hold| hold.until).is_some_and(|until| until <= now) {
             self.hold = None;
             actions.push(Action::HoldOver);
+            if self.is_kept_going() {
+                self.keep_going(now, actions);
+                return (Cause::Operator, None);
+            }
             if self.phase == (Phase::Stopped { until: None }) {
                 // Its cache time was over long ago; only the hold kept it on the list.
                 self.end(actions);
@@ -856,11 +896,22 @@ impl Life {
                 }
                 (Cause::Idle, None)
             }
+            Phase::Failed { since, fault, .. } if self.is_kept_going() => {
+                if *since + PINNED_AGAIN <= now {
+                    let fault = fault.clone();
+                    self.open(now, actions);
+                    if matches!(self.phase, Phase::Failed { .. }) {
+                        // Its old ffmpeg is still there.
+                        self.give_up(fault, now);
+                    }
+                }
+                (Cause::Retry, None)
+            }
             Phase::Failed { until: Some(until), .. } if *until <= now => {
                 self.end(actions);
                 (Cause::Idle, None)
             }
-            Phase::Complete if self.complete_until() <= now => {
+            Phase::Complete if !self.pinned && self.complete_until() <= now => {
                 self.end(actions);
                 (Cause::Idle, None)
             }
@@ -918,6 +969,28 @@ impl Life {
         (!rested.is_empty()).then_some((Cause::Ahead, None))
     }
 
+    /// Whether it is to go on whoever watches: a hold beats a pin.
+    fn is_kept_going(&self) -> bool {
+        self.pinned && self.hold.is_none() && !self.closing
+    }
+
+    /// Makes go what rests.
+    fn keep_going(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Stopped { .. } | Phase::Failed { .. } | Phase::Ended => {
+                self.failures = 0;
+                self.open(now, actions);
+            }
+            Phase::Stopping { .. } => self.go_on_after_stopping(Cause::Operator),
+            Phase::New
+            | Phase::Opening { .. }
+            | Phase::Producing
+            | Phase::Rested
+            | Phase::Backoff { .. }
+            | Phase::Complete => {}
+        }
+    }
+
     fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.runs.iter().any(|run| matches!(run.stage, Stage::Ending { rung: Rung::GivenUp, .. })) {
             return;
@@ -963,7 +1036,7 @@ impl Life {
     fn launch(&mut self, actions: &mut Vec<Action>) {
         let id = self.next_run;
         self.next_run += 1;
-        self.runs.push(Run { id, stage: Stage::Starting, finished: false });
+        self.runs.push(Run { id, stage: Stage::Starting, finished: false, ended_for: None });
         self.making_room = false;
         if self.kind == Some(Kind::Window) {
             self.playable = false;
@@ -1057,6 +1130,7 @@ impl Life {
 
     fn idle_at(&self) -> Option<Instant> {
         match self.phase {
+            _ if self.pinned => None,
             Phase::Opening { .. } | Phase::Producing | Phase::Rested | Phase::Backoff { .. } => {
                 Some(self.last_heard + self.policy.idle_timeout)
             }

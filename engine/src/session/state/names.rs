@@ -44,6 +44,19 @@ pub enum Cause {
 }
 
 impl State {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Starting,
+        Self::Running,
+        Self::Ahead,
+        Self::Backoff,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Complete,
+        Self::Failed,
+        Self::Ended,
+    ];
+
     /// The contract's word.
     pub fn name(self) -> &'static str {
         match self {

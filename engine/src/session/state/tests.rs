@@ -415,11 +415,75 @@ fn a_start_while_it_stops_waits_and_goes_on() {
     assert_eq!(life.state(), State::Starting);
 }
 
+/// A pinned session in that state, and what an event makes of it.
+fn pinned(kind: Kind, state: State) -> (Life, Instant) {
+    let (mut life, now) = at(kind, state);
+    life.pinned = true;
+    (life, now)
+}
+
+#[test]
+fn a_pin_makes_go_what_rests_and_leaves_alone_what_goes() {
+    use State::*;
+    check(
+        Kind::Event,
+        &Event::Pin(true),
+        &[
+            (Starting, Starting),
+            (Running, Running),
+            (Ahead, Ahead),
+            (Backoff, Backoff),
+            (Stopping, Stopping),
+            (Stopped, Starting),
+            (Complete, Complete),
+            (Failed, Starting),
+            (Ended, Starting),
+        ],
+    );
+}
+
+#[test]
+fn what_is_pinned_neither_idles_out_nor_ends_with_its_viewers() {
+    for kind in [Kind::Timeline, Kind::Event, Kind::Window] {
+        let (mut life, now) = pinned(kind, State::Running);
+        for event in [Event::Left, Event::Clear, Event::Tick] {
+            life.step(event, now + 7200 * SECOND);
+            assert_eq!(life.state(), State::Running);
+        }
+        life.step(Event::Pin(false), now + 7200 * SECOND);
+        assert_eq!(life.deadline(), Some(now + 7230 * SECOND));
+    }
+    let (life, _) = pinned(Kind::Event, State::Complete);
+    assert_eq!(life.deadline(), None);
+}
+
+#[test]
+fn a_hold_beats_a_pin_and_when_it_is_over_the_session_goes_by_itself() {
+    let (mut life, now) = pinned(Kind::Window, State::Running);
+    life.step(Event::Stop { force: Force::No, until: Some(now + 60 * SECOND) }, now);
+    life.step(Event::Exited(1, Exit::Asked), now);
+    life.step(Event::Pin(true), now);
+    assert_eq!(life.state(), State::Stopped);
+    let actions = life.step(Event::Tick, now + 60 * SECOND);
+    assert!(actions.contains(&Action::HoldOver) && actions.contains(&Action::Open), "{actions:?}");
+    let told = Change { from: State::Stopped, to: State::Starting, cause: Cause::Operator, fault: None };
+    assert!(actions.contains(&Action::Announce(told)), "{actions:?}");
+}
+
+#[test]
+fn what_is_pinned_and_failed_is_tried_again_every_five_minutes() {
+    let (mut life, now) = pinned(Kind::Window, State::Failed);
+    assert_eq!(life.deadline(), Some(now + 300 * SECOND));
+    assert!(life.step(Event::Tick, now + 300 * SECOND).contains(&Action::Open));
+    life.step(Event::OpenFailed(fault().heals(Heals::Never)), now + 301 * SECOND);
+    assert_eq!((life.state(), life.deadline()), (State::Failed, Some(now + 601 * SECOND)));
+}
+
 proptest::proptest! {
     /// Whatever happens in whatever order: no run works in a session at rest, and the world is told of each
     /// change once and with where it came from.
     #[test]
-    fn any_order_of_events_leaves_one_story(events in proptest::collection::vec((0u8..24, 0u64..40_000, 1u32..6), 1..120)) {
+    fn any_order_of_events_leaves_one_story(events in proptest::collection::vec((0u8..26, 0u64..40_000, 1u32..6), 1..120)) {
         let mut now = Instant::now();
         let mut life = Life::new(policy(), now);
         let mut told = life.state();
@@ -449,6 +513,8 @@ proptest::proptest! {
                 20 => Event::Whole,
                 21 => Event::Exited(run, Exit::FailedHere(fault(), Some(now + SECOND))),
                 22 => Event::Exited(run, Exit::FailedHere(fault(), None)),
+                23 => Event::Pin(run == 1),
+                24 => Event::Clear,
                 _ => Event::Tick,
             };
             for action in life.step(event, now) {
