@@ -2,7 +2,8 @@
 //! control socket.
 //!
 //! Who may know whom is held by `tests/it/layering.rs`: [`ffmpeg`] and [`mux`] are values in, values out;
-//! [`process`], [`launch`] and [`serve`] know nothing of media; [`metrics`] counts in words that others bring; [`session`] is the life of what is played;
+//! [`process`], [`launch`] and [`serve`] know nothing of media; [`metrics`] counts in words that others bring;
+//! [`session`] is the life of what is played;
 //! [`control`] and [`hls`] translate HTTP, and [`problem`] is how both refuse; [`boot`] alone knows them all.
 
 pub mod access;

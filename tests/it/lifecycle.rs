@@ -354,3 +354,15 @@ async fn a_pinned_session_outlives_its_viewers_and_comes_back_by_itself_after_a_
     assert_eq!(ended.cause, Cause::Idle);
     engine.until_no_ffmpeg().await;
 }
+
+#[tokio::test]
+async fn a_start_that_is_refused_pins_nothing() {
+    let (origin, engine) = (Origin::start().await, Engine::start().await);
+    let started = playing_channel(&origin, &engine).await;
+    engine.operate(started.session_id, "stop", json!({})).await;
+    let order =
+        json!({"url": origin.url("/live/channel.ts?burst=6"), "content_type": "live", "pinned": true});
+    let refused = engine.refused_order(Method::POST, "sessions", Some(order)).await;
+    assert_eq!(refused.problem.code, code::HELD);
+    assert!(!engine.detail(started.session_id).await.session.pinned);
+}

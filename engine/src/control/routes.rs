@@ -62,11 +62,10 @@ fn sessions(desk: &Arc<Desk>) -> Route {
         .map(|query, desk: Arc<Desk>| answer(list(&desk, &query)));
     let start = path.and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |peer, order: Result<StartOrder, _>, desk: Arc<Desk>| {
-            let order = match order {
-                Ok(order) => order,
-                Err(refusal) => return answer(Err(refusal)),
-            };
-            answer(start(&desk, desk.operators.of(peer).await, order).await)
+            answer(match order {
+                Ok(order) => start(&desk, desk.operators.of(peer).await, order).await,
+                Err(refusal) => Err(refusal),
+            })
         },
     );
     list.or(start).unify().or(path.map(|| refuse_method("GET, POST"))).unify().boxed()
@@ -94,21 +93,19 @@ fn orders(desk: &Arc<Desk>) -> Route {
         .and(order())
         .and(with(desk))
         .then(async |id: String, peer, order: Result<StopOrder, _>, desk: Arc<Desk>| {
-            let order = match order {
-                Ok(order) => order,
-                Err(refusal) => return answer(Err(refusal)),
-            };
-            answer(stop(&desk, desk.operators.of(peer).await, &id, order).await)
+            answer(match order {
+                Ok(order) => stop(&desk, desk.operators.of(peer).await, &id, order).await,
+                Err(refusal) => Err(refusal),
+            })
         });
     let anew = warp::path!("v1" / "sessions" / String / "restart").map(|id| (id, Resumption::Restart));
     let again = warp::path!("v1" / "sessions" / String / "resume").map(|id| (id, Resumption::Resume));
     let again = again.or(anew).unify().and(warp::post()).and(peer()).and(order()).and(with(desk)).then(
         async |(id, how): (String, Resumption), peer, order: Result<ResumeOrder, _>, desk: Arc<Desk>| {
-            let order = match order {
-                Ok(order) => order,
-                Err(refusal) => return answer(Err(refusal)),
-            };
-            answer(resume(&desk, desk.operators.of(peer).await, &id, how, order).await)
+            answer(match order {
+                Ok(order) => resume(&desk, desk.operators.of(peer).await, &id, how, order).await,
+                Err(refusal) => Err(refusal),
+            })
         },
     );
     let pin = warp::path!("v1" / "sessions" / String / "pin")
@@ -117,11 +114,10 @@ fn orders(desk: &Arc<Desk>) -> Route {
         .and(order())
         .and(with(desk))
         .then(async |id: String, peer, order: Result<PinOrder, _>, desk: Arc<Desk>| {
-            let order = match order {
-                Ok(order) => order,
-                Err(refusal) => return answer(Err(refusal)),
-            };
-            answer(pin(&desk, desk.operators.of(peer).await, &id, order).await)
+            answer(match order {
+                Ok(order) => pin(&desk, desk.operators.of(peer).await, &id, order).await,
+                Err(refusal) => Err(refusal),
+            })
         });
     let other = warp::path!("v1" / "sessions" / String / String).and_then(async |_, what: String| {
         let known = matches!(what.as_str(), "stop" | "resume" | "restart" | "pin");

@@ -104,14 +104,13 @@ fn gauges(readings: &Readings) -> Registry {
             limits.get_or_create(&labels).set(fit(*limit));
         }
     }
-    registry.register("leases", "Slots that are taken, of the engine, of a source, of a user", taken);
-    registry.register("leases_limit", "Slots that there are; absent is without limit", limits);
+    registry.register("leases", "Places that are taken: of the engine, by sessions that are active", taken);
+    registry.register("leases_limit", "Places that there are; absent is without limit", limits);
     let numbers = [
         ("runs", "Processes of ffmpeg that live", Some(readings.runs)),
         ("viewers", "Viewers, as far as requests tell one from another", Some(readings.viewers)),
         ("ffmpeg_resident_memory_bytes", "Resident memory of all ffmpeg", Some(readings.ffmpeg_memory)),
         ("storage_bytes", "Segments on disk", Some(readings.storage_bytes)),
-        ("storage_limit_bytes", "What storage.max_bytes allows", Some(readings.storage_limit)),
         ("storage_free_bytes", "What is free on the file system of storage.dir", readings.storage_free),
         ("segment_memory_bytes", "Segments held in memory", Some(readings.segment_memory)),
         ("segment_memory_limit_bytes", "What storage.memory allows", Some(readings.segment_memory_limit)),

@@ -49,8 +49,6 @@ pub struct Metrics {
     run_ends: Family<Labels<1>, Counter>,
     restarts: Family<Labels<1>, Counter>,
     wait_seconds: Histogram,
-    evicted_segments: Counter,
-    evicted_bytes: Counter,
     ffmpeg_cpu: Seconds,
     stream_resets: Counter,
     events_dropped: Counter,
@@ -68,7 +66,6 @@ pub struct Readings {
     pub viewers: u64,
     pub ffmpeg_memory: u64,
     pub storage_bytes: u64,
-    pub storage_limit: u64,
     /// `None` where the file system does not say.
     pub storage_free: Option<u64>,
     pub segment_memory: u64,
@@ -81,9 +78,9 @@ pub struct Readings {
 /// How much of a limit is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Whose limit it is: `engine`, `source`, `user`.
+    /// Whose limit it is, such as `engine`.
     pub kind: &'static str,
-    /// The source's or the user's name, as the config has it; empty for the engine.
+    /// Its name, as the config has it; empty for the engine.
     pub name: String,
     /// Taken now.
     pub taken: u64,
@@ -131,8 +128,6 @@ impl Metrics {
             run_ends: Family::default(),
             restarts: Family::default(),
             wait_seconds: Histogram::new(WAIT_SECONDS),
-            evicted_segments: Counter::default(),
-            evicted_bytes: Counter::default(),
             ffmpeg_cpu: Counter::default(),
             stream_resets: Counter::default(),
             events_dropped: Counter::default(),
@@ -176,12 +171,6 @@ impl Metrics {
             "How long requests waited for a segment that did not exist yet, whatever came of it",
             metrics.wait_seconds.clone(),
         );
-        counted.register(
-            "storage_evicted_segments",
-            "Segments that were deleted to make room",
-            metrics.evicted_segments.clone(),
-        );
-        counted.register("storage_evicted_bytes", "Their bytes", metrics.evicted_bytes.clone());
         counted.register(
             "ffmpeg_cpu_seconds",
             "Processor time that ffmpeg used, in user and kernel mode",
@@ -240,12 +229,6 @@ impl Metrics {
     /// A request begins to wait for a segment.
     pub fn waiting(&self) -> Waiting<'_> {
         Waiting { metrics: self, since: Instant::now() }
-    }
-
-    /// Segments were deleted to make room.
-    pub fn evicted(&self, segments: u64, bytes: u64) {
-        self.evicted_segments.inc_by(segments);
-        self.evicted_bytes.inc_by(bytes);
     }
 
     /// ffmpeg used so much more of a processor.

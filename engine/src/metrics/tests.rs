@@ -27,7 +27,6 @@ fn busy() -> (Metrics, Readings) {
     metrics.run_ended("source");
     metrics.restarted("stall");
     drop(metrics.waiting());
-    metrics.evicted(3, 4_096);
     metrics.ffmpeg_used(Duration::from_millis(1_500));
     metrics.stream_reset();
     metrics.events_dropped(7);
@@ -37,10 +36,9 @@ fn busy() -> (Metrics, Readings) {
         viewers: 3,
         ffmpeg_memory: 1 << 40,
         storage_bytes: 5,
-        storage_limit: u64::MAX,
         storage_free: Some(0),
         segment_memory: 1,
-        segment_memory_limit: 2,
+        segment_memory_limit: u64::MAX,
         leases: vec![
             Lease { kind: "engine", name: String::new(), taken: 1, limit: Some(64) },
             Lease { kind: "source", name: "a \"b\" \\ c\nd".to_owned(), taken: 1, limit: Some(2) },
@@ -105,7 +103,6 @@ fn a_strict_reader_takes_the_text() {
     assert_eq!(value("sluice_session_starts_total", "{result=\"ok\"}"), 1.0);
     assert_eq!(value("sluice_session_starts_total", "{result=\"abandoned\"}"), 1.0);
     assert_eq!(value("sluice_session_changes_total", "{to=\"ended\",cause=\"idle\"}"), 1.0);
-    assert_eq!(value("sluice_storage_evicted_bytes_total", ""), 4_096.0);
     assert_eq!(value("sluice_ffmpeg_cpu_seconds_total", ""), 1.5);
     assert_eq!(value("sluice_leases_limit", "{kind=\"engine\",name=\"\"}"), 64.0);
     assert!(text.contains(r#"name="a \"b\" \\ c\nd""#), "{text}");

@@ -15,7 +15,7 @@ use super::actor::Request;
 use super::cut::Rendition;
 use super::log::Log;
 use super::plan::Wait;
-use super::registry::moment;
+use super::registry::{World, moment};
 use super::shelf::{Index, Missing, Served, Shelf};
 use super::state::{Cause, Force, Kind, State};
 use super::viewers::{Seen, Viewer, Viewers};
@@ -214,7 +214,7 @@ impl Handle {
         shelf: Arc<Shelf>,
         log: Arc<Log>,
         viewers: Arc<Viewers>,
-        (patience, metrics): (Duration, Arc<Metrics>),
+        world: &World,
     ) -> (Self, Ends) {
         let id = first.id;
         let (snapshot_to, snapshot) = watch::channel(Arc::new(first));
@@ -237,8 +237,8 @@ impl Handle {
                 log,
                 viewers,
                 dismissed,
-                patience,
-                metrics,
+                patience: world.patience(),
+                metrics: world.metrics.clone(),
                 asked: AtomicU64::new(0),
             })),
             ends,

@@ -54,8 +54,6 @@ pub struct World {
     /// The tasks of all runs.
     pub runs: TaskTracker,
     pub metrics: Arc<Metrics>,
-    /// What `storage.max_bytes` allows.
-    pub storage_limit: u64,
     places: Arc<Semaphore>,
     feed: broadcast::Sender<Arc<Happening>>,
 }
@@ -190,7 +188,6 @@ impl World {
             shutdown,
             runs: TaskTracker::new(),
             metrics: Arc::default(),
-            storage_limit: config.storage.max_bytes,
             places: Arc::new(Semaphore::new(config.sessions.max)),
             feed: broadcast::Sender::new(FEED),
         }
@@ -202,7 +199,7 @@ impl World {
     }
 
     /// How long a request may wait for media.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.sessions.probe_timeout + self.sessions.start_timeout + GRACE
     }
 
@@ -258,15 +255,12 @@ impl Registry {
             content_type,
             title: clean(start.title),
             user: clean(start.user),
-            by: start.by.clone(),
+            by: start.by,
+            pinned: start.pinned,
             settings,
         };
         let source = request.source_id.clone().filter(|_| request.source.is_some());
         let (handle, request) = self.join(key, request)?;
-        if start.pinned {
-            let who = start.by.clone().unwrap_or_else(|| Arc::from("operator"));
-            handle.order(handle::Order::Pin(true), who, None).await?;
-        }
         if let Some(viewer) = viewer {
             handle.heard_at(viewer, start.start_at.map(moment));
             self.hurry(viewer, source.as_deref(), handle.id());
@@ -329,13 +323,7 @@ impl Registry {
         let log = Arc::new(Log::default());
         let viewers = Arc::new(Viewers::new(sessions.idle_timeout));
         let first = first_snapshot(id, &request);
-        let (handle, ends) = Handle::new(
-            first,
-            shelf.clone(),
-            log.clone(),
-            viewers.clone(),
-            (world.patience(), world.metrics.clone()),
-        );
+        let (handle, ends) = Handle::new(first, shelf.clone(), log.clone(), viewers.clone(), world);
         let life = Life::new(policy, tokio::time::Instant::now());
         let actor = Actor::new(id, request, world.clone(), life, (shelf, log, viewers), ends, place);
         self.actors.spawn(actor.live());
@@ -391,9 +379,16 @@ impl Registry {
         let handles: Vec<_> = self.lock().sessions.values().map(|entry| entry.handle.clone()).collect();
         let mut sessions = State::ALL.map(|state| (state.name(), 0));
         let (store, most) = (&self.world.store, self.world.sessions.max);
-        let mut readings = Readings {
+        let totals = self.totals();
+        for handle in handles {
+            sessions[handle.snapshot().state as usize].1 += 1;
+        }
+        Readings {
+            sessions: sessions.to_vec(),
+            runs: totals.runs,
+            viewers: totals.viewers,
+            ffmpeg_memory: totals.rss,
             storage_bytes: store.used(),
-            storage_limit: self.world.storage_limit,
             storage_free: store.free().ok(),
             segment_memory: store.held(),
             segment_memory_limit: store.memory(),
@@ -404,16 +399,7 @@ impl Registry {
                 limit: Some(most as u64),
             }],
             own: metrics::Own::read(),
-            ..Readings::default()
-        };
-        for snapshot in handles.iter().map(Handle::snapshot) {
-            sessions[snapshot.state as usize].1 += 1;
-            readings.runs += snapshot.runs.len() as u64;
-            readings.viewers += u64::from(snapshot.viewers);
-            readings.ffmpeg_memory += snapshot.runs.iter().filter_map(|run| run.rss).sum::<u64>();
         }
-        readings.sessions = sessions.to_vec();
-        readings
     }
 
     /// An operator stops a session, which holds it.

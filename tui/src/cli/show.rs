@@ -28,6 +28,9 @@ pub(super) async fn run(client: &Client, out: &mut Out, id: &str) -> Result<(), 
         "state",
         &format!("{} ({}) since {}", session.state.name(), word.text(), time(session.state_since)),
     )?;
+    if session.pinned {
+        field("pinned", "goes on with nobody watching")?;
+    }
     field("why", &condition::why(session, word, Timestamp::now()))?;
     field("url", &session.url)?;
     field("kind", &format!("{}, {}", condition::kind(session), session.content_type))?;

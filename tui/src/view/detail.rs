@@ -69,9 +69,10 @@ fn overview(app: &App, screen: &DetailScreen, session: &Session, width: usize, l
     lines.push(Line::Text(
         word.text(),
         format!(
-            "for {since}   {}   viewers {}   up {up}   user {}   {}",
+            "for {since}   {}   viewers {}{}   up {up}   user {}   {}",
             condition::kind(session),
             session.viewers,
+            if session.pinned { "   pinned" } else { "" },
             known(session.user.clone()),
             condition::title(session),
         ),

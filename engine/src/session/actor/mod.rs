@@ -50,6 +50,8 @@ pub(super) struct Request {
     pub user: Option<String>,
     /// The operator who asks.
     pub by: Option<Arc<str>>,
+    /// It goes on with nobody watching.
+    pub pinned: bool,
     pub settings: ffmpeg::Settings,
 }
 

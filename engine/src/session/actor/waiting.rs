@@ -13,8 +13,12 @@ impl Actor {
             // Whoever left before, somebody wants it now.
             self.viewers.left();
         }
-        if wanted.cause == Cause::Operator {
-            self.who = wanted.request.as_ref().and_then(|request| request.by.clone());
+        // What is refused changes nothing, neither who did what comes next nor what is pinned.
+        let refused = matches!(self.life.admission(Instant::now()), Admission::Held | Admission::Refuse(_));
+        let request = wanted.request.as_ref().filter(|_| !refused);
+        let pins = request.is_some_and(|request| request.pinned);
+        if let Some(request) = request.filter(|_| wanted.cause == Cause::Operator) {
+            self.who = request.by.clone();
         }
         if self.life.would_go(wanted.cause, Instant::now()) {
             if let Err(fault) = self.take_place() {
@@ -36,6 +40,9 @@ impl Actor {
             ));
         }
         self.step(Event::Wanted(wanted.cause));
+        if pins {
+            self.step(Event::Pin(true));
+        }
         self.waiting.push(wanted);
     }
 

@@ -415,7 +415,7 @@ fn a_start_while_it_stops_waits_and_goes_on() {
     assert_eq!(life.state(), State::Starting);
 }
 
-/// A pinned session in that state, and what an event makes of it.
+/// A pinned session in that state.
 fn pinned(kind: Kind, state: State) -> (Life, Instant) {
     let (mut life, now) = at(kind, state);
     life.pinned = true;
